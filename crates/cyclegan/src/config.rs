@@ -1,0 +1,349 @@
+use nn::{AdamConfig, GanMode, Init, Linear, Norm};
+use serde::{Deserialize, Serialize};
+
+/// Everything that determines a run but its data and its device. It is stored in every checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Side of the square pictures that training sees, in pixels.
+    pub size: usize,
+    /// Side that pictures are resized to before a random crop of `size`; 0: the reference's
+    /// proportion, 286 for 256.
+    pub load_size: usize,
+    /// Mirror pictures at random.
+    pub flip: bool,
+    /// Pictures of each domain in a step.
+    pub batch: usize,
+    /// Steps of the run; 0: as many as `epochs` make.
+    pub steps: u64,
+    /// Epochs of the run, where `steps` is 0. An epoch shows every picture of the larger domain.
+    pub epochs: u64,
+    /// The share of the run at its end over which the learning rate falls to zero.
+    pub decay: f32,
+    /// Seed of weights, data order, augmentation and pools.
+    pub seed: u64,
+
+    /// The generators' architecture.
+    pub generator: GeneratorKind,
+    /// Channels of the generators' first layer.
+    pub ngf: usize,
+    /// The discriminators' architecture.
+    pub discriminator: DiscriminatorKind,
+    /// Channels of the discriminators' first layer.
+    pub ndf: usize,
+    /// Strided layers of the `n_layers` discriminator.
+    pub n_layers: usize,
+    /// What normalises after convolutions.
+    pub norm: Norm,
+    /// How weights are drawn.
+    pub init: Init,
+    /// The scale they are drawn with.
+    pub init_gain: f32,
+
+    /// What the discriminators' answers are measured by.
+    pub gan_mode: GanMode,
+    /// Weight of the cycle A → B → A.
+    pub lambda_a: f32,
+    /// Weight of the cycle B → A → B.
+    pub lambda_b: f32,
+    /// Weight of the identity loss, relative to the cycle's.
+    pub lambda_identity: f32,
+    /// Fakes that each image pool keeps.
+    pub pool_size: usize,
+
+    /// Adam's learning rate.
+    pub learning_rate: f32,
+    /// Adam's first decay.
+    pub beta1: f32,
+    /// Adam's second decay.
+    pub beta2: f32,
+}
+
+/// A named configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// What two processor cores learn in ten minutes.
+    Demo,
+    /// The reference's numbers.
+    Paper,
+}
+
+/// The generators there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the reference's names
+pub enum GeneratorKind {
+    #[serde(rename = "resnet_6blocks")]
+    Resnet6blocks,
+    #[serde(rename = "resnet_9blocks")]
+    Resnet9blocks,
+    #[serde(rename = "unet_128")]
+    Unet128,
+    #[serde(rename = "unet_256")]
+    Unet256,
+}
+
+/// The discriminators there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscriminatorKind {
+    /// A 70×70 `PatchGAN`.
+    Basic,
+    /// A `PatchGAN` of `n_layers` layers.
+    NLayers,
+    /// A `PixelGAN`, which judges single pixels.
+    Pixel,
+}
+
+/// A configuration that can't be trained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option} = {given} does not work: {reason}")]
+pub struct ConfigError {
+    option: &'static str,
+    given: String,
+    reason: String,
+}
+
+impl GeneratorKind {
+    /// Sides of pictures must be multiples of this, for the network to end at the size it began with.
+    pub fn multiple_of(self) -> usize {
+        match self {
+            GeneratorKind::Resnet6blocks | GeneratorKind::Resnet9blocks => 4,
+            GeneratorKind::Unet128 => 128,
+            GeneratorKind::Unet256 => 256,
+        }
+    }
+
+    /// Sides of pictures must be no shorter: the residual blocks, at a quarter of the size, reflect
+    /// one pixel and normalise over the rest; the U-Net goes down to one pixel.
+    pub fn at_least(self) -> usize {
+        match self {
+            GeneratorKind::Resnet6blocks | GeneratorKind::Resnet9blocks => 8,
+            GeneratorKind::Unet128 => 128,
+            GeneratorKind::Unet256 => 256,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of a preset.
+    pub fn preset(preset: Preset) -> Config {
+        let paper = Config {
+            size: 256,
+            load_size: 286,
+            flip: true,
+            batch: 1,
+            steps: 0,
+            epochs: 200,
+            decay: 0.5,
+            seed: 1,
+            generator: GeneratorKind::Resnet9blocks,
+            ngf: 64,
+            discriminator: DiscriminatorKind::Basic,
+            ndf: 64,
+            n_layers: 3,
+            norm: Norm::Instance,
+            init: Init::Normal,
+            init_gain: 0.02,
+            gan_mode: GanMode::Lsgan,
+            lambda_a: 10.0,
+            lambda_b: 10.0,
+            lambda_identity: 0.5,
+            pool_size: 50,
+            learning_rate: 2e-4,
+            beta1: 0.5,
+            beta2: 0.999,
+        };
+        match preset {
+            Preset::Paper => paper,
+            Preset::Demo => Config {
+                size: 64,
+                load_size: 70,
+                steps: 1500,
+                generator: GeneratorKind::Resnet6blocks,
+                ngf: 32,
+                ndf: 32,
+                ..paper
+            },
+        }
+    }
+
+    /// The side that pictures are resized to before cropping.
+    pub fn load_size(&self) -> usize {
+        match self.load_size {
+            0 => (self.size * 286).div_ceil(256),
+            given => given,
+        }
+    }
+
+    /// Refuses what can't be trained, before anything runs.
+    ///
+    /// # Errors
+    /// The first option that does not work, with what would.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |option, given: &dyn ToString, reason: String| {
+            Err(ConfigError {
+                option,
+                given: given.to_string(),
+                reason,
+            })
+        };
+        let (multiple, least) = (self.generator.multiple_of(), self.generator.at_least());
+        if self.size < least || !self.size.is_multiple_of(multiple) {
+            let name = toml::Value::try_from(self.generator).map_or(String::new(), |name| {
+                name.as_str().unwrap_or_default().to_owned()
+            });
+            let below = (self.size / multiple * multiple).max(least);
+            let reason = format!(
+                "{name} takes multiples of {multiple} from {least} on; try {below} or {}",
+                below + multiple
+            );
+            return refuse("size", &self.size, reason);
+        }
+        if self.size > 4096 {
+            return refuse("size", &self.size, "training takes at most 4096".into());
+        }
+        if !(self.size..=8192).contains(&self.load_size()) {
+            let reason = format!("it must be from size ({}) to 8192, or 0", self.size);
+            return refuse("load_size", &self.load_size, reason);
+        }
+        // Each strided layer halves the picture; the last two take three pixels off at least two.
+        let layers = match self.discriminator {
+            DiscriminatorKind::Basic => 3,
+            DiscriminatorKind::NLayers => self.n_layers,
+            DiscriminatorKind::Pixel => 0,
+        };
+        if layers > 0 && (layers > 10 || self.size >> layers < 3) {
+            let reason = format!(
+                "a PatchGAN of {layers} layers takes pictures of at least {}; choose fewer \
+                 n_layers, a larger size, or discriminator = \"pixel\"",
+                3usize << layers.min(10)
+            );
+            return refuse(
+                "discriminator",
+                &format!("{:?}", self.discriminator),
+                reason,
+            );
+        }
+        if self.discriminator == DiscriminatorKind::NLayers && self.n_layers == 0 {
+            return refuse("n_layers", &0, "a PatchGAN has at least one layer".into());
+        }
+        for (option, given) in [("ngf", self.ngf), ("ndf", self.ndf), ("batch", self.batch)] {
+            if !(1..=1024).contains(&given) {
+                return refuse(option, &given, "it must be from 1 to 1024".into());
+            }
+        }
+        if self.steps == 0 && self.epochs == 0 {
+            return refuse(
+                "epochs",
+                &0,
+                "give a number of epochs or steps to train".into(),
+            );
+        }
+        let unit = [
+            ("decay", self.decay),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+        ];
+        for (option, given) in unit {
+            let below_one = option == "decay" || given < 1.0;
+            if !(0.0..=1.0).contains(&given) || !below_one {
+                return refuse(option, &given, "it must be between 0 and 1".into());
+            }
+        }
+        for (option, given) in [
+            ("learning_rate", self.learning_rate),
+            ("lambda_a", self.lambda_a),
+            ("lambda_b", self.lambda_b),
+            ("lambda_identity", self.lambda_identity),
+            ("init_gain", self.init_gain),
+        ] {
+            if !given.is_finite() || given < 0.0 {
+                return refuse(option, &given, "it must be a number, 0 or more".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of steps for domains of so many pictures.
+    pub fn total_steps(&self, [a, b]: [usize; 2]) -> u64 {
+        match self.steps {
+            0 => self.epochs * self.steps_per_epoch([a, b]),
+            steps => steps,
+        }
+    }
+
+    /// Steps until each picture of the larger domain was seen once.
+    pub fn steps_per_epoch(&self, [a, b]: [usize; 2]) -> u64 {
+        a.max(b).div_ceil(self.batch) as u64
+    }
+
+    /// The learning rate in step `step`, counted from 0: by epochs as in the reference, or by steps
+    /// where the run is given in steps.
+    pub fn learning_rate_at(&self, step: u64, domains: [usize; 2]) -> f32 {
+        let (unit, units) = match self.steps {
+            0 => (step / self.steps_per_epoch(domains), self.epochs),
+            steps => (step, steps),
+        };
+        let decay = (units as f64 * f64::from(self.decay)).round() as u64;
+        let schedule = Linear {
+            constant: units - decay.min(units),
+            decay,
+        };
+        self.learning_rate * schedule.factor(unit + 1)
+    }
+
+    /// Adam's constants.
+    pub fn adam(&self) -> AdamConfig {
+        AdamConfig {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: 1e-8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_run() {
+        let paper = Config::preset(Preset::Paper);
+        paper.check().unwrap();
+        let domains = [1000, 1200];
+        assert_eq!(paper.total_steps(domains), 200 * 1200);
+        assert_eq!(paper.learning_rate_at(0, domains), 2e-4);
+        assert_eq!(paper.learning_rate_at(100 * 1200 - 1, domains), 2e-4);
+        let epoch_101 = paper.learning_rate_at(100 * 1200, domains);
+        assert!((epoch_101 / 2e-4 - 100.0 / 101.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn presets_are_trainable_and_survive_toml() {
+        for preset in [Preset::Demo, Preset::Paper] {
+            let config = Config::preset(preset);
+            config.check().unwrap();
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn sizes_that_the_generator_cannot_take_are_refused_with_advice() {
+        let demo = Config::preset(Preset::Demo);
+        let message = Config {
+            size: 66,
+            load_size: 0,
+            ..demo.clone()
+        }
+        .check()
+        .unwrap_err();
+        assert!(message.to_string().contains("try 64 or 68"), "{message}");
+        let unet = Config {
+            generator: GeneratorKind::Unet128,
+            ..demo
+        };
+        assert!(unet.check().unwrap_err().to_string().contains("128"));
+    }
+}

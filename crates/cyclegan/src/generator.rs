@@ -1,0 +1,120 @@
+use nn::{
+    Activation, Conv2d, ConvTranspose2d, InstanceNorm, Module, Norm, Param, ReflectionPad2d,
+    Sequential, Weights,
+};
+use tensor::{Result, Tensor};
+
+use crate::{Config, GeneratorKind, unet};
+
+/// A generator: pictures of one domain in, of the other out, both in [−1, 1].
+pub struct Generator {
+    network: Box<dyn Module>,
+    multiple_of: usize,
+    at_least: usize,
+}
+
+/// Builds the generator that a configuration asks for.
+///
+/// # Errors
+/// When the device has no room.
+pub fn generator(config: &Config, weights: &mut Weights<'_>) -> Result<Generator> {
+    let Config { ngf, norm, .. } = *config;
+    let kind = config.generator;
+    let network: Box<dyn Module> = match kind {
+        GeneratorKind::Resnet6blocks => Box::new(resnet(weights, norm, ngf, 6)?),
+        GeneratorKind::Resnet9blocks => Box::new(resnet(weights, norm, ngf, 9)?),
+        GeneratorKind::Unet128 => Box::new(unet::unet(weights, norm, ngf, 7)?),
+        GeneratorKind::Unet256 => Box::new(unet::unet(weights, norm, ngf, 8)?),
+    };
+    Ok(Generator {
+        network,
+        multiple_of: kind.multiple_of(),
+        at_least: kind.at_least(),
+    })
+}
+
+impl Generator {
+    /// Sides of pictures must be multiples of this.
+    pub fn multiple_of(&self) -> usize {
+        self.multiple_of
+    }
+
+    /// Sides of pictures must be no shorter.
+    pub fn at_least(&self) -> usize {
+        self.at_least
+    }
+}
+
+impl Module for Generator {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.network.forward(x)
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        self.network.visit(&format!("{prefix}model."), visit);
+    }
+}
+
+/// Johnson et al.'s (2016) network: a 7×7 stem, two downsamplings, residual blocks, two upsamplings,
+/// a 7×7 head.
+fn resnet(weights: &mut Weights<'_>, norm: Norm, ngf: usize, blocks: usize) -> Result<Sequential> {
+    let mut model = Sequential::new();
+    model.push(ReflectionPad2d(3));
+    model.push(Conv2d::new(weights, [3, ngf], 7, 1, 0)?);
+    model.push(InstanceNorm::new(weights, norm, ngf)?);
+    model.push(Activation::Relu);
+    for channels in [ngf, 2 * ngf] {
+        model.push(Conv2d::new(weights, [channels, 2 * channels], 3, 2, 1)?);
+        model.push(InstanceNorm::new(weights, norm, 2 * channels)?);
+        model.push(Activation::Relu);
+    }
+    for _ in 0..blocks {
+        model.push(ResidualBlock::new(weights, norm, 4 * ngf)?);
+    }
+    for channels in [4 * ngf, 2 * ngf] {
+        model.push(ConvTranspose2d::new(
+            weights,
+            [channels, channels / 2],
+            3,
+            2,
+            1,
+            1,
+        )?);
+        model.push(InstanceNorm::new(weights, norm, channels / 2)?);
+        model.push(Activation::Relu);
+    }
+    model.push(ReflectionPad2d(3));
+    model.push(Conv2d::new(weights, [ngf, 3], 7, 1, 0)?);
+    model.push(Activation::Tanh);
+    Ok(model)
+}
+
+/// Two 3×3 convolutions whose result is added to the input, with no activation after the sum.
+struct ResidualBlock {
+    conv_block: Sequential,
+}
+
+impl ResidualBlock {
+    fn new(weights: &mut Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
+        let mut conv_block = Sequential::new();
+        conv_block.push(ReflectionPad2d(1));
+        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
+        conv_block.push(InstanceNorm::new(weights, norm, channels)?);
+        conv_block.push(Activation::Relu);
+        conv_block.push(ReflectionPad2d(1));
+        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
+        conv_block.push(InstanceNorm::new(weights, norm, channels)?);
+        Ok(ResidualBlock { conv_block })
+    }
+}
+
+impl Module for ResidualBlock {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.add(&self.conv_block.forward(x)?)
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        self.conv_block
+            .visit(&format!("{prefix}conv_block."), visit);
+    }
+}

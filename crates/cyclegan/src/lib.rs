@@ -1,0 +1,18 @@
+//! CycleGAN (Zhu, Park, Isola & Efros, 2017): translation between two kinds of pictures without
+//! paired examples. Networks, names and constants are those of the public PyTorch implementation,
+//! so weights travel both ways.
+
+mod config;
+mod discriminator;
+mod generator;
+mod image_pool;
+mod seeds;
+mod step;
+mod unet;
+
+pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset};
+pub use discriminator::discriminator;
+pub use generator::{Generator, generator};
+pub use image_pool::ImagePool;
+pub use seeds::{Stream, rng};
+pub use step::{CycleGan, Losses, Translation};

@@ -1,0 +1,387 @@
+use nn::{
+    Adam, GanLoss, Module, Param, StateDict, StateError, Weights, load_state, parameters,
+    state_dict,
+};
+use tensor::ops::Loss;
+use tensor::{Device, Result, Tensor, grad, no_grad};
+
+use crate::{Config, Generator, ImagePool, Stream, discriminator, generator, rng};
+
+/// Two generators, two discriminators, and what trains them. G_A takes domain A to B and G_B back;
+/// D_A judges pictures of B (those G_A makes), D_B those of A: the reference's names.
+pub struct CycleGan {
+    g_a: Generator,
+    g_b: Generator,
+    d_a: Box<dyn Module>,
+    d_b: Box<dyn Module>,
+    generators: Adam,
+    discriminators: Adam,
+    fakes_a: ImagePool,
+    fakes_b: ImagePool,
+    gan_loss: GanLoss,
+    lambda_a: f32,
+    lambda_b: f32,
+    lambda_identity: f32,
+    seed: u64,
+}
+
+/// The terms of the objective, weighted as they enter it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(non_snake_case, missing_docs)] // the reference's names, which the metrics bear
+pub struct Losses<T> {
+    pub G_A: T,
+    pub G_B: T,
+    pub cycle_A: T,
+    pub cycle_B: T,
+    pub idt_A: T,
+    pub idt_B: T,
+    pub D_A: T,
+    pub D_B: T,
+}
+
+impl<T> Losses<T> {
+    /// Name and value of each term.
+    pub fn named(&self) -> [(&'static str, &T); 8] {
+        [
+            ("G_A", &self.G_A),
+            ("G_B", &self.G_B),
+            ("cycle_A", &self.cycle_A),
+            ("cycle_B", &self.cycle_B),
+            ("idt_A", &self.idt_A),
+            ("idt_B", &self.idt_B),
+            ("D_A", &self.D_A),
+            ("D_B", &self.D_B),
+        ]
+    }
+}
+
+impl Losses<f32> {
+    /// A running mean: `share` of these, the rest of `new`.
+    pub fn mix(&self, new: &Losses<f32>, share: f32) -> Losses<f32> {
+        let mix = |old: f32, new: f32| share * old + (1.0 - share) * new;
+        Losses {
+            G_A: mix(self.G_A, new.G_A),
+            G_B: mix(self.G_B, new.G_B),
+            cycle_A: mix(self.cycle_A, new.cycle_A),
+            cycle_B: mix(self.cycle_B, new.cycle_B),
+            idt_A: mix(self.idt_A, new.idt_A),
+            idt_B: mix(self.idt_B, new.idt_B),
+            D_A: mix(self.D_A, new.D_A),
+            D_B: mix(self.D_B, new.D_B),
+        }
+    }
+}
+
+impl Losses<Tensor> {
+    /// The values; waits for the device, once for all.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn read(&self) -> Result<Losses<f32>> {
+        let each = self.named().map(|(_, value)| value.reshape([1]));
+        let each = each.into_iter().collect::<Result<Vec<_>>>()?;
+        let all = Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?.to_vec()?;
+        let [g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b] = all[..] else {
+            unreachable!("eight terms")
+        };
+        Ok(Losses {
+            G_A: g_a,
+            G_B: g_b,
+            cycle_A: cycle_a,
+            cycle_B: cycle_b,
+            idt_A: idt_a,
+            idt_B: idt_b,
+            D_A: d_a,
+            D_B: d_b,
+        })
+    }
+}
+
+/// A batch there and back.
+pub struct Translation {
+    /// G_A(real_A)
+    pub fake_b: Tensor,
+    /// G_B(fake_B)
+    pub rec_a: Tensor,
+    /// G_B(real_B)
+    pub fake_a: Tensor,
+    /// G_A(fake_A)
+    pub rec_b: Tensor,
+}
+
+impl CycleGan {
+    /// Fresh networks, drawn from the configuration's seed.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(config: &Config, device: &Device) -> Result<Self> {
+        let mut rng = rng(config.seed, Stream::Weights, 0);
+        let Config {
+            init,
+            init_gain: gain,
+            ..
+        } = *config;
+        let mut weights = Weights {
+            init,
+            gain,
+            rng: &mut rng,
+            device,
+        };
+        let g_a = generator(config, &mut weights)?;
+        let g_b = generator(config, &mut weights)?;
+        let d_a = discriminator(config, &mut weights)?;
+        let d_b = discriminator(config, &mut weights)?;
+        let both = |a: &dyn Module, b: &dyn Module| -> Vec<Param> {
+            parameters(a).into_iter().chain(parameters(b)).collect()
+        };
+        let adam = config.adam();
+        Ok(CycleGan {
+            generators: Adam::new(both(&g_a, &g_b), adam)?,
+            discriminators: Adam::new(both(&*d_a, &*d_b), adam)?,
+            g_a,
+            g_b,
+            d_a,
+            d_b,
+            fakes_a: ImagePool::new(config.pool_size),
+            fakes_b: ImagePool::new(config.pool_size),
+            gan_loss: GanLoss(config.gan_mode),
+            lambda_a: config.lambda_a,
+            lambda_b: config.lambda_b,
+            lambda_identity: config.lambda_identity,
+            seed: config.seed,
+        })
+    }
+
+    /// One training step: both generators, then both discriminators on the fakes made before the
+    /// generators moved.
+    ///
+    /// # Errors
+    /// When the networks can't take the pictures' size, or the device fails.
+    pub fn step(
+        &mut self,
+        real_a: &Tensor,
+        real_b: &Tensor,
+        learning_rate: f32,
+    ) -> Result<Losses<Tensor>> {
+        let translation = self.translate(real_a, real_b)?;
+        let objective = self.generator_objective(real_a, real_b, &translation)?;
+        let gradients = gradients_of(&objective.total()?, &self.generators)?;
+        self.generators.step(&gradients, learning_rate)?;
+        let objective = objective.detach();
+
+        let rng = &mut rng(self.seed, Stream::Pool, self.discriminators.steps());
+        let Translation { fake_a, fake_b, .. } = translation;
+        let fake_b = self.fakes_b.query(&fake_b, rng)?;
+        let fake_a = self.fakes_a.query(&fake_a, rng)?;
+        let d_a = self.discriminator_loss(&*self.d_a, real_b, &fake_b)?;
+        let d_b = self.discriminator_loss(&*self.d_b, real_a, &fake_a)?;
+        let gradients = gradients_of(&d_a.add(&d_b)?, &self.discriminators)?;
+        self.discriminators.step(&gradients, learning_rate)?;
+        Ok(objective.with_discriminators(&d_a, &d_b))
+    }
+
+    /// Both domains to the other and back.
+    ///
+    /// # Errors
+    /// When the networks can't take the pictures' size, or the device fails.
+    pub fn translate(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
+        let fake_b = self.g_a.forward(real_a)?;
+        let rec_a = self.g_b.forward(&fake_b)?;
+        let fake_a = self.g_b.forward(real_b)?;
+        let rec_b = self.g_a.forward(&fake_a)?;
+        Ok(Translation {
+            fake_b,
+            rec_a,
+            fake_a,
+            rec_b,
+        })
+    }
+
+    /// What the generators are trained for: to convince the discriminators, to find back from the
+    /// other domain, and to leave alone what is in their target domain already.
+    fn generator_objective(
+        &self,
+        real_a: &Tensor,
+        real_b: &Tensor,
+        translation: &Translation,
+    ) -> Result<GeneratorObjective> {
+        let Translation {
+            fake_b,
+            rec_a,
+            fake_a,
+            rec_b,
+        } = translation;
+        let identity = |generator: &Generator, real: &Tensor, lambda: f32| {
+            let weight = lambda * self.lambda_identity;
+            if weight == 0.0 {
+                return Tensor::zeros([], real.device());
+            }
+            generator.forward(real)?.loss(Loss::L1, real)?.scale(weight)
+        };
+        Ok(GeneratorObjective {
+            gan_a: self.gan_loss.to_real(&self.d_a.forward(fake_b)?)?,
+            gan_b: self.gan_loss.to_real(&self.d_b.forward(fake_a)?)?,
+            cycle_a: rec_a.loss(Loss::L1, real_a)?.scale(self.lambda_a)?,
+            cycle_b: rec_b.loss(Loss::L1, real_b)?.scale(self.lambda_b)?,
+            idt_a: identity(&self.g_a, real_b, self.lambda_b)?,
+            idt_b: identity(&self.g_b, real_a, self.lambda_a)?,
+        })
+    }
+
+    /// ½·(real + fake)
+    fn discriminator_loss(
+        &self,
+        discriminator: &dyn Module,
+        real: &Tensor,
+        fake: &Tensor,
+    ) -> Result<Tensor> {
+        let on_real = self.gan_loss.to_real(&discriminator.forward(real)?)?;
+        let on_fake = self.gan_loss.to_fake(&discriminator.forward(fake)?)?;
+        on_real.add(&on_fake)?.scale(0.5)
+    }
+
+    /// The generator from A to B.
+    pub fn a_to_b(&self) -> &Generator {
+        &self.g_a
+    }
+
+    /// The generator from B to A.
+    pub fn b_to_a(&self) -> &Generator {
+        &self.g_b
+    }
+
+    /// Without gradients: both domains to the other and back, for sample pictures.
+    ///
+    /// # Errors
+    /// As [`CycleGan::translate`].
+    pub fn sample(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
+        no_grad(|| self.translate(real_a, real_b))
+    }
+
+    /// Parameters of a generator and of a discriminator.
+    pub fn parameter_counts(&self) -> (usize, usize) {
+        let count = |module: &dyn Module| {
+            parameters(module)
+                .iter()
+                .map(|param| param.shape().len())
+                .sum()
+        };
+        (count(&self.g_a), count(&*self.d_a))
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.generators.steps()
+    }
+
+    /// Everything that training goes on from: networks as `G_A/…`, moments as `adam_G/…`, pools as
+    /// `pool_A/…`.
+    pub fn state(&self) -> StateDict {
+        let mut state = StateDict::new();
+        for (name, network) in self.networks() {
+            state.extend(state_dict(network, &format!("{name}/")));
+        }
+        state.extend(self.generators.state("adam_G/"));
+        state.extend(self.discriminators.state("adam_D/"));
+        for (name, pool) in [("pool_A", &self.fakes_a), ("pool_B", &self.fakes_b)] {
+            let images = pool.images().iter().enumerate();
+            state.extend(images.map(|(i, image)| (format!("{name}/{i}"), image.clone())));
+        }
+        state
+    }
+
+    /// Takes up the networks alone, as a checkpoint or fixture names them.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn load_networks(&self, state: &StateDict) -> Result<(), StateError> {
+        self.networks()
+            .into_iter()
+            .try_for_each(|(name, network)| load_state(network, &format!("{name}/"), state))
+    }
+
+    /// Takes up all that [`CycleGan::state`] left after `steps` steps.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn load_state(&mut self, state: &StateDict, steps: u64) -> Result<(), StateError> {
+        self.load_networks(state)?;
+        self.generators.load_state(state, "adam_G/", steps)?;
+        self.discriminators.load_state(state, "adam_D/", steps)?;
+        for (name, pool) in [("pool_A", &mut self.fakes_a), ("pool_B", &mut self.fakes_b)] {
+            let images = (0..).map_while(|i| state.get(&format!("{name}/{i}")).cloned());
+            pool.restore(images.collect());
+        }
+        Ok(())
+    }
+
+    fn networks(&self) -> [(&'static str, &dyn Module); 4] {
+        [
+            ("G_A", &self.g_a),
+            ("G_B", &self.g_b),
+            ("D_A", &*self.d_a),
+            ("D_B", &*self.d_b),
+        ]
+    }
+}
+
+/// Gradients of a loss for the parameters that an optimiser moves, and for no others: the networks
+/// it does not move are frozen.
+fn gradients_of(loss: &Tensor, optimiser: &Adam) -> Result<Vec<Tensor>> {
+    let values = optimiser.values();
+    grad(loss, &values.iter().collect::<Vec<_>>())
+}
+
+/// The terms that both generators are trained on.
+struct GeneratorObjective {
+    gan_a: Tensor,
+    gan_b: Tensor,
+    cycle_a: Tensor,
+    cycle_b: Tensor,
+    idt_a: Tensor,
+    idt_b: Tensor,
+}
+
+impl GeneratorObjective {
+    fn total(&self) -> Result<Tensor> {
+        let Self {
+            gan_a,
+            gan_b,
+            cycle_a,
+            cycle_b,
+            idt_a,
+            idt_b,
+        } = self;
+        gan_a
+            .add(gan_b)?
+            .add(cycle_a)?
+            .add(cycle_b)?
+            .add(idt_a)?
+            .add(idt_b)
+    }
+
+    /// The values alone: what they were computed from is freed.
+    fn detach(self) -> Self {
+        GeneratorObjective {
+            gan_a: self.gan_a.detach(),
+            gan_b: self.gan_b.detach(),
+            cycle_a: self.cycle_a.detach(),
+            cycle_b: self.cycle_b.detach(),
+            idt_a: self.idt_a.detach(),
+            idt_b: self.idt_b.detach(),
+        }
+    }
+
+    fn with_discriminators(self, d_a: &Tensor, d_b: &Tensor) -> Losses<Tensor> {
+        Losses {
+            G_A: self.gan_a,
+            G_B: self.gan_b,
+            cycle_A: self.cycle_a,
+            cycle_B: self.cycle_b,
+            idt_A: self.idt_a,
+            idt_B: self.idt_b,
+            D_A: d_a.detach(),
+            D_B: d_b.detach(),
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! From folders of good and bad files to a set.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use faces::{Domain, Error, LeftOut, Manifest, Options, Progress, Summary, prepare};
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
+use tempfile::TempDir;
+
+/// Four persons with three photographs each, and eight drawings.
+struct Inputs {
+    folder: TempDir,
+}
+
+impl Inputs {
+    fn new() -> Self {
+        let inputs = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(inputs.photos()).unwrap();
+        fs::create_dir(inputs.anime()).unwrap();
+        for person in 1..=4 {
+            for i in 1..=3 {
+                let name = format!("s{person:02}_{i:02}.png");
+                fs::copy(shipped("orl").join(&name), inputs.photos().join(&name)).unwrap();
+            }
+        }
+        for i in 0..8 {
+            let name = format!("{i:04}.png");
+            fs::copy(shipped("lorelei").join(&name), inputs.anime().join(&name)).unwrap();
+        }
+        inputs
+    }
+
+    fn photos(&self) -> PathBuf {
+        self.folder.path().join("photos of people")
+    }
+
+    fn anime(&self) -> PathBuf {
+        self.folder.path().join("アニメ")
+    }
+
+    fn options(&self) -> Options {
+        let out = self.folder.path().join("set");
+        Options {
+            photos: self.photos(),
+            anime: self.anime(),
+            out,
+            size: 32,
+            val: 3,
+            seed: 7,
+        }
+    }
+
+    fn prepare(&self) -> faces::Result<Summary> {
+        prepare(&self.options(), &())
+    }
+
+    /// The error, which must leave nothing behind.
+    #[track_caller]
+    fn refused(&self, change: impl FnOnce(&mut Options)) -> Error {
+        let mut options = self.options();
+        change(&mut options);
+        let before = snapshot(self.folder.path());
+        let error = prepare(&options, &()).expect_err("this must be refused");
+        assert_eq!(snapshot(self.folder.path()), before, "{error}");
+        error
+    }
+}
+
+fn shipped(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../datasets")
+        .join(folder)
+}
+
+fn photo(name: &str) -> RgbImage {
+    images::decode(&shipped("orl").join(name)).unwrap()
+}
+
+/// Every file and folder below one, hidden ones too, with what is in it.
+fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+            found.insert(path, None);
+        } else {
+            let content = fs::read(&path).unwrap();
+            found.insert(path, Some(content));
+        }
+    }
+    found
+}
+
+#[test]
+fn makes_a_whole_set_and_leaves_the_input_alone() {
+    let inputs = Inputs::new();
+    let before = (snapshot(&inputs.photos()), snapshot(&inputs.anime()));
+    let summary = inputs.prepare().unwrap();
+    assert_eq!(
+        (snapshot(&inputs.photos()), snapshot(&inputs.anime())),
+        before
+    );
+
+    let (a, b) = (&summary.photographs, &summary.drawings);
+    assert_eq!(
+        (a.found, a.train, a.test, a.groups, a.left_out),
+        (12, 9, 3, 4, 0)
+    );
+    assert_eq!((b.found, b.train, b.test, b.left_out), (8, 5, 3, 0));
+
+    let out = inputs.options().out;
+    for (folder, count) in [("trainA", 9), ("testA", 3), ("trainB", 5), ("testB", 3)] {
+        let pictures = images::list(&out.join(folder)).unwrap();
+        assert_eq!(pictures.len(), count);
+        assert!(
+            pictures
+                .iter()
+                .all(|path| images::decode(path).unwrap().dimensions() == (32, 32))
+        );
+    }
+    let manifest = Manifest::read(&out).unwrap();
+    assert!(manifest.is_complete(&out));
+    assert_eq!(manifest.pictures.len(), 20);
+    assert!(
+        manifest.pictures[..12]
+            .iter()
+            .all(|picture| picture.score.is_some())
+    );
+    assert!(a.sheet.is_file() && b.sheet.is_file());
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 7);
+    assert_eq!(
+        fs::read_dir(&inputs.folder).unwrap().count(),
+        3,
+        "something was left behind"
+    );
+}
+
+#[test]
+fn no_person_is_on_both_sides() {
+    let inputs = Inputs::new();
+    inputs.prepare().unwrap();
+    let persons = |part: &str| -> Vec<String> {
+        let pictures = images::list(&inputs.options().out.join(part)).unwrap();
+        pictures
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap()[..3].to_string())
+            .collect()
+    };
+    let (train, test) = (persons("trainA"), persons("testA"));
+    assert!(
+        !test.is_empty() && test.iter().all(|person| !train.contains(person)),
+        "{train:?} {test:?}"
+    );
+}
+
+#[test]
+fn gives_the_same_set_again_and_on_one_thread() {
+    let inputs = Inputs::new();
+    inputs.prepare().unwrap();
+    let first = snapshot(&inputs.options().out);
+    inputs.prepare().unwrap();
+    assert!(
+        snapshot(&inputs.options().out) == first,
+        "a second run gave another set"
+    );
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    one_thread.install(|| inputs.prepare()).unwrap();
+    assert!(
+        snapshot(&inputs.options().out) == first,
+        "one thread gave another set"
+    );
+}
+
+#[test]
+fn takes_odd_files_and_leaves_out_bad_ones_with_a_reason() {
+    let inputs = Inputs::new();
+    let put = |name: &str, bytes: &[u8]| fs::write(inputs.photos().join(name), bytes).unwrap();
+    let save =
+        |name: &str, picture: DynamicImage| picture.save(inputs.photos().join(name)).unwrap();
+    let png = fs::read(shipped("orl").join("s20_01.png")).unwrap();
+    let mut jpeg = Vec::new();
+    JpegEncoder::new(&mut jpeg)
+        .encode_image(&photo("s21_01.png"))
+        .unwrap();
+
+    put("text.jpg", b"no picture at all");
+    put("cut.png", &png[..png.len() / 2]);
+    put("cut.jpg", &jpeg[..jpeg.len() / 2]);
+    put("empty.webp", b"");
+    save("dot.png", RgbImage::new(1, 1).into());
+    save("strip.png", RgbImage::new(20_000, 10).into());
+    save(
+        "wall.png",
+        RgbImage::from_pixel(200, 200, Rgb([120; 3])).into(),
+    );
+    save("zz copy of s01_01.bmp", photo("s01_01.png").into());
+
+    let grey = DynamicImage::from(photo("s22_01.png"));
+    save("mélanie 16 bit.png", grey.to_luma16().into());
+    save("still.gif", photo("s23_01.png").into());
+    fs::create_dir(inputs.photos().join("more")).unwrap();
+    save("more/s02_01.PNG", photo("s24_01.png").into());
+    let mut sideways = Vec::new();
+    let mut encoder = JpegEncoder::new(&mut sideways);
+    let turn_right = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    encoder.set_exif_metadata(turn_right.to_vec()).unwrap();
+    encoder
+        .encode_image(&image::imageops::rotate270(&photo("s25_01.png")))
+        .unwrap();
+    put("sideways.jpeg", &sideways);
+
+    let heard = Heard::default();
+    let summary = prepare(&inputs.options(), &heard).unwrap();
+    let reasons: BTreeMap<_, _> = heard
+        .0
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .map(|file| (file.source, file.reason))
+        .collect();
+    for (name, reason) in [
+        ("text.jpg", "not an image"),
+        ("cut.png", "cut short"),
+        ("cut.jpg", "cut short"),
+        ("empty.webp", "empty"),
+        ("dot.png", "too small: 1×1"),
+        ("strip.png", "too small: 20000×10"),
+        ("wall.png", "no face found"),
+        ("zz copy of s01_01.bmp", "the same picture as s01_01.png"),
+    ] {
+        assert!(reasons[name].contains(reason), "{name}: {}", reasons[name]);
+    }
+    assert_eq!(reasons.len(), 8, "{reasons:?}");
+    assert_eq!(
+        (summary.photographs.found, summary.photographs.left_out),
+        (24, 8)
+    );
+
+    let manifest = Manifest::read(&summary.out).unwrap();
+    let made = |source: &str| {
+        manifest
+            .pictures
+            .iter()
+            .find(|picture| picture.source == source)
+            .unwrap()
+    };
+    assert!(
+        made("mélanie 16 bit.png")
+            .file
+            .ends_with("/mélanie 16 bit.png")
+    );
+    assert!(made("more/s02_01.PNG").file.ends_with("/s02_01.png"));
+    assert!(made("s02_01.png").file.ends_with("/s02_01-2.png"));
+    assert_eq!(
+        made("sideways.jpeg").crop.y,
+        0,
+        "a face that stands upright fills the height"
+    );
+    assert_eq!(manifest.left_out.len(), 8);
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<LeftOut>>);
+
+impl Progress for Heard {
+    fn left_out(&self, file: &LeftOut) {
+        self.0.lock().unwrap().push(file.clone());
+    }
+}
+
+#[test]
+fn refuses_folders_that_give_no_set() {
+    let inputs = Inputs::new();
+    let folder = inputs.folder.path().to_path_buf();
+    let empty = folder.join("empty");
+    fs::create_dir(&empty).unwrap();
+    let file = folder.join("file.png");
+    fs::write(&file, "").unwrap();
+
+    for (path, advice) in [
+        (&empty, "no images"),
+        (&file, "not a folder"),
+        (&folder.join("missing"), "no folder"),
+    ] {
+        for domain in [Domain::A, Domain::B] {
+            let error = inputs.refused(|options| match domain {
+                Domain::A => options.photos = path.clone(),
+                Domain::B => options.anime = path.clone(),
+            });
+            let message = error.to_string();
+            assert!(
+                message.contains(advice) && message.contains(&path.display().to_string()),
+                "{message}"
+            );
+        }
+    }
+    let error = inputs.refused(|options| options.val = 8);
+    assert!(error.to_string().contains("lower --val"), "{error}");
+    assert!(matches!(
+        inputs.refused(|options| options.photos = shipped_walls(&folder)),
+        Error::TooFew { usable: 0, .. }
+    ));
+}
+
+/// Photographs without a single face.
+fn shipped_walls(folder: &Path) -> PathBuf {
+    let walls = folder.join("empty");
+    for shade in 0..3 {
+        RgbImage::from_pixel(64, 64, Rgb([shade; 3]))
+            .save(walls.join(format!("{shade}.png")))
+            .unwrap();
+    }
+    walls
+}
+
+#[test]
+fn refuses_options_out_of_range() {
+    let inputs = Inputs::new();
+    for size in [0, 15, 2049, u32::MAX] {
+        assert!(
+            inputs
+                .refused(|options| options.size = size)
+                .to_string()
+                .contains("--size")
+        );
+    }
+    assert!(
+        inputs
+            .refused(|options| options.val = 0)
+            .to_string()
+            .contains("--val")
+    );
+}
+
+#[test]
+fn refuses_to_mix_output_and_input_or_to_overwrite() {
+    let inputs = Inputs::new();
+    let folder = inputs.folder.path().to_path_buf();
+    for out in [
+        inputs.photos(),
+        inputs.photos().join("set"),
+        folder.clone(),
+        inputs.anime().join("a/b/../c"),
+    ] {
+        let error = inputs.refused(|options| options.out = out.clone());
+        assert!(matches!(error, Error::Nested { .. }), "{error}");
+    }
+    assert!(matches!(
+        inputs.refused(|options| options.anime = options.photos.clone()),
+        Error::Nested { .. }
+    ));
+
+    let file = folder.join("file.txt");
+    fs::write(&file, "mine").unwrap();
+    let full = folder.join("full");
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join("thesis.txt"), "mine").unwrap();
+    for out in [&file, &full] {
+        let error = inputs.refused(|options| options.out = out.clone());
+        assert!(matches!(error, Error::Occupied { .. }), "{error}");
+    }
+    let error = inputs.refused(|options| options.out = file.join("below/set"));
+    assert!(matches!(error, Error::Write { .. }), "{error}");
+}
+
+#[test]
+fn replaces_an_earlier_set_and_fills_an_empty_folder() {
+    let inputs = Inputs::new();
+    let out = inputs.options().out;
+    fs::create_dir(&out).unwrap();
+    inputs.prepare().unwrap();
+    fs::write(out.join("trainA/stray.png"), "").unwrap();
+    inputs.prepare().unwrap();
+    assert!(!out.join("trainA/stray.png").exists());
+    assert_eq!(
+        fs::read_dir(&inputs.folder).unwrap().count(),
+        3,
+        "something was left behind"
+    );
+}
+
+#[test]
+fn leaves_nothing_when_it_is_cancelled() {
+    struct Impatient;
+    impl Progress for Impatient {
+        fn is_cancelled(&self) -> bool {
+            true
+        }
+    }
+    let inputs = Inputs::new();
+    let before = snapshot(inputs.folder.path());
+    assert!(matches!(
+        prepare(&inputs.options(), &Impatient),
+        Err(Error::Interrupted)
+    ));
+    assert_eq!(snapshot(inputs.folder.path()), before);
+}

@@ -1,0 +1,105 @@
+//! Device memory, and reading it back.
+
+use crate::Result;
+use crate::context::Shared;
+use std::sync::{Arc, OnceLock};
+
+/// A handle to `f32` elements on a device. Clones share them; on the last drop the memory goes
+/// back to the pool of its [`Context`](crate::Context), where later buffers find it.
+///
+/// Contents are undefined until written. A binding spans the length rounded up to four
+/// elements, so that a kernel may see a buffer as `vec4f`s to its end: kernels take lengths
+/// from their parameters, not from `arrayLength`.
+#[derive(Debug, Clone)]
+pub struct Buffer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Taken out on drop.
+    raw: Option<wgpu::Buffer>,
+    len: usize,
+    class: u64,
+    shared: Arc<Shared>,
+}
+
+impl Buffer {
+    pub(crate) fn new(raw: wgpu::Buffer, len: usize, class: u64, shared: Arc<Shared>) -> Self {
+        Buffer(Arc::new(Inner {
+            raw: Some(raw),
+            len,
+            class,
+            shared,
+        }))
+    }
+
+    /// How many elements it has.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    pub(crate) fn raw(&self) -> &wgpu::Buffer {
+        self.0.raw.as_ref().expect("taken only by drop")
+    }
+
+    pub(crate) fn binding(&self) -> wgpu::BufferBinding<'_> {
+        let size = (self.0.len.max(1) as u64 * 4).next_multiple_of(16);
+        wgpu::BufferBinding {
+            buffer: self.raw(),
+            offset: 0,
+            size: wgpu::BufferSize::new(size),
+        }
+    }
+
+    /// Whether both are handles to the same memory.
+    pub(crate) fn is(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.0.shared, shared)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(raw) = self.raw.take() {
+            self.shared.pool().give_back(self.class, raw);
+        }
+    }
+}
+
+/// A download that is under way; the device works on meanwhile.
+#[derive(Debug)]
+#[must_use = "the download is lost without `wait`"]
+pub struct Pending {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) staging: wgpu::Buffer,
+    pub(crate) len: usize,
+    pub(crate) submission: wgpu::SubmissionIndex,
+    pub(crate) mapped: Arc<OnceLock<Result<(), wgpu::BufferAsyncError>>>,
+}
+
+impl Pending {
+    /// Blocks until the data is here.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        let recorder = self.shared.recorder();
+        recorder.wait(Some(self.submission))?;
+        match self.mapped.get() {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(recorder.error(error)),
+            None => return Err(recorder.error("a read-back did not finish")),
+        }
+        let view = self
+            .staging
+            .get_mapped_range(..)
+            .map_err(|error| recorder.error(error))?;
+        let mut data: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
+        data.truncate(self.len);
+        Ok(data)
+    }
+}

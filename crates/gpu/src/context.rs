@@ -1,0 +1,384 @@
+//! The door to a device.
+
+use crate::adapter::{self, AdapterInfo, Choice};
+use crate::buffer::{Buffer, Pending};
+use crate::pipeline::Checks;
+use crate::pool::{self, Memory, Pool};
+use crate::profile::{KernelTime, Profiler};
+use crate::recorder::{Dispatch, Recorder};
+use crate::{Error, Result};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// One adapter's device and queue, with a pool of buffers and a recording of dispatches.
+///
+/// Dispatches are recorded and submitted in order, many at a time; [`Context::download`],
+/// [`Context::upload`] and [`Context::flush`] submit what is recorded. Clones are handles to
+/// the same device and may be used from any thread.
+///
+/// Errors of the driver arrive late: a call may report what an earlier one caused. After
+/// [`Error::DeviceLost`] every call fails so.
+#[derive(Debug, Clone)]
+pub struct Context(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    info: AdapterInfo,
+    limits: Limits,
+    memory_limit: Option<u64>,
+    recorder: Mutex<Recorder>,
+    /// Apart from the recorder, because buffers are dropped while others record. Where both are
+    /// locked, the recorder is first.
+    pool: Mutex<Pool>,
+}
+
+/// How to open a device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Whether kernels check what they index.
+    pub checks: Checks,
+    /// Most bytes that buffers may take together; `None`: what the device has.
+    pub memory_limit: Option<u64>,
+}
+
+/// What a device can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that one storage binding can have.
+    pub binding_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Invocations of a workgroup.
+    pub invocations_per_workgroup: u32,
+    /// Invocations of a workgroup in x, y and z.
+    pub workgroup_size: [u32; 3],
+    /// Workgroups of a dispatch in each dimension.
+    pub groups_per_dimension: u32,
+    /// Storage buffers of a kernel.
+    pub storage_buffers: u32,
+    /// Smallest and largest subgroup; of use only with `subgroups`.
+    pub subgroup_size: (u32, u32),
+    /// Whether WGSL's subgroup operations work.
+    pub subgroups: bool,
+    /// Whether `enable f16;` works.
+    pub f16: bool,
+    /// Whether kernels are timed by the device itself.
+    pub timestamps: bool,
+}
+
+impl PartialEq for Context {
+    /// Whether it is the same device, opened once.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Context {
+    /// Opens the best adapter of a choice.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::NoHardware`] or [`Error::UnknownAdapter`] where the choice
+    /// leaves none, [`Error::Open`] where the driver refuses all that it leaves.
+    pub fn open(choice: &Choice) -> Result<Self> {
+        Self::open_with(choice, &Options::default())
+    }
+
+    /// As [`Context::open`], with options.
+    pub fn open_with(choice: &Choice, options: &Options) -> Result<Self> {
+        let adapters = adapter::enumerate();
+        let infos: Vec<&AdapterInfo> = adapters.iter().map(|(info, _)| info).collect();
+        let mut refused = None;
+        for index in adapter::select(&infos, choice)? {
+            let (info, adapter) = &adapters[index];
+            match Self::open_adapter(info.clone(), adapter, options) {
+                Ok(context) => return Ok(context),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        Err(refused.unwrap_or(Error::NoAdapter))
+    }
+
+    fn open_adapter(info: AdapterInfo, adapter: &wgpu::Adapter, options: &Options) -> Result<Self> {
+        let wanted =
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("henshin"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| Error::Open {
+            adapter: info.to_string(),
+            reason: error.to_string(),
+        })?;
+        let limits = Limits::of(&device);
+        let recorder = Recorder::new(info.to_string(), device, queue, options.checks);
+        recorder.check()?;
+        Ok(Context(Arc::new(Shared {
+            info,
+            limits,
+            memory_limit: options.memory_limit,
+            recorder: Mutex::new(recorder),
+            pool: Mutex::default(),
+        })))
+    }
+
+    /// The adapter.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.0.info
+    }
+
+    /// What the device can do.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Most elements of a buffer.
+    pub fn max_buffer_len(&self) -> usize {
+        usize::try_from(self.0.limits.binding_bytes / 4).unwrap_or(usize::MAX)
+    }
+
+    /// A buffer of `len` elements with undefined contents.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooLarge`] over [`Context::max_buffer_len`]; [`Error::OutOfMemory`] where
+    /// there is no room, even without the pool's free buffers.
+    pub fn alloc(&self, len: usize) -> Result<Buffer> {
+        let shared = &self.0;
+        let limit = shared.limits.binding_bytes;
+        let requested = (len as u64).saturating_mul(4);
+        if requested > limit {
+            let device = shared.info.to_string();
+            return Err(Error::BufferTooLarge {
+                requested,
+                limit,
+                device,
+            });
+        }
+        let class = pool::size_class(requested, limit);
+        let mut recorder = shared.checked_recorder()?;
+        let pooled = shared.pool().take(class);
+        let raw = match pooled {
+            Some(raw) => raw,
+            None => {
+                let raw = match shared.create(&recorder, class)? {
+                    Some(raw) => raw,
+                    None => {
+                        shared.trim(&mut recorder)?;
+                        shared
+                            .create(&recorder, class)?
+                            .ok_or_else(|| Error::OutOfMemory {
+                                requested,
+                                in_use: shared.pool().memory().in_use,
+                                device: shared.info.to_string(),
+                            })?
+                    }
+                };
+                shared.pool().lend(class);
+                raw
+            }
+        };
+        Ok(Buffer::new(raw, len, class, shared.clone()))
+    }
+
+    /// A buffer with a copy of `data`. Submits what is recorded.
+    ///
+    /// # Errors
+    /// As [`Context::alloc`].
+    pub fn upload(&self, data: &[f32]) -> Result<Buffer> {
+        let buffer = self.alloc(data.len())?;
+        let mut recorder = self.0.checked_recorder()?;
+        // The queue writes before its next submission, not where dispatches are recorded: what
+        // is recorded may still use the pooled memory, and has to be on its way first.
+        recorder.submit()?;
+        recorder
+            .queue
+            .write_buffer(buffer.raw(), 0, bytemuck::cast_slice(data));
+        recorder.check()?;
+        Ok(buffer)
+    }
+
+    /// The contents of a buffer, once everything recorded so far has run.
+    pub fn download(&self, buffer: &Buffer) -> Result<Vec<f32>> {
+        self.download_later(buffer)?.wait()
+    }
+
+    /// Starts a download of the contents that the dispatches recorded so far give a buffer.
+    /// Later ones, or dropping it, don't change what arrives. Submits what is recorded.
+    pub fn download_later(&self, buffer: &Buffer) -> Result<Pending> {
+        let shared = &self.0;
+        let mut recorder = shared.checked_recorder()?;
+        if !buffer.belongs_to(shared) {
+            return Err(recorder.error("a download of another device's buffer"));
+        }
+        let bytes = buffer.len().max(1) as u64 * 4;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = match recorder.create_buffer(bytes, usage)? {
+            Some(staging) => staging,
+            None => {
+                shared.trim(&mut recorder)?;
+                recorder
+                    .create_buffer(bytes, usage)?
+                    .ok_or_else(|| Error::OutOfMemory {
+                        requested: bytes,
+                        in_use: shared.pool().memory().in_use,
+                        device: shared.info.to_string(),
+                    })?
+            }
+        };
+        let submission = recorder.submit_with(|encoder| {
+            encoder.copy_buffer_to_buffer(buffer.raw(), 0, &staging, 0, bytes);
+        })?;
+        let mapped = Arc::new(OnceLock::new());
+        let result = mapped.clone();
+        staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
+            let _ = result.set(outcome);
+        });
+        Ok(Pending {
+            shared: shared.clone(),
+            staging,
+            len: buffer.len(),
+            submission,
+            mapped,
+        })
+    }
+
+    /// Records a run of a kernel. It starts with the next submission, after everything that was
+    /// recorded before it.
+    ///
+    /// # Errors
+    /// [`Error::Dispatch`] where parameters, buffers, overrides or workgroups don't fit.
+    pub fn dispatch(&self, dispatch: Dispatch<'_>) -> Result<()> {
+        let mut recorder = self.0.checked_recorder()?;
+        if let Some(i) = dispatch
+            .buffers
+            .iter()
+            .position(|buffer| !buffer.belongs_to(&self.0))
+        {
+            let reason = format!("buffer {i} is on another device; expected {}", self.0.info);
+            return Err(Error::Dispatch {
+                kernel: dispatch.kernel.name,
+                reason,
+            });
+        }
+        recorder.dispatch(&dispatch, &self.0.limits)
+    }
+
+    /// Submits what is recorded.
+    pub fn flush(&self) -> Result<()> {
+        self.0.checked_recorder()?.submit()
+    }
+
+    /// Submits what is recorded and blocks until the device is done with it.
+    pub fn synchronize(&self) -> Result<()> {
+        self.0.checked_recorder()?.synchronize()
+    }
+
+    /// Bytes in use and in the pool.
+    pub fn memory(&self) -> Memory {
+        self.0.pool().memory()
+    }
+
+    /// Gives the pool's free buffers back to the driver; waits for the device.
+    pub fn trim(&self) -> Result<()> {
+        let mut recorder = self.0.checked_recorder()?;
+        self.0.trim(&mut recorder)
+    }
+
+    /// Starts or stops timing kernels. Timed dispatches don't overlap, so a profiled run is
+    /// slower than its sum. Without [`Limits::timestamps`] nothing is timed.
+    pub fn profile(&self, on: bool) -> Result<()> {
+        let mut recorder = self.0.checked_recorder()?;
+        recorder.synchronize()?;
+        recorder.profiler = match on {
+            true => Profiler::new(&recorder.device, &recorder.queue),
+            false => None,
+        };
+        Ok(())
+    }
+
+    /// The time of each kernel since [`Context::profile`] or the last call, slowest first;
+    /// waits for the device. Empty where nothing is timed.
+    pub fn take_profile(&self) -> Result<Vec<KernelTime>> {
+        let mut recorder = self.0.checked_recorder()?;
+        recorder.synchronize()?;
+        let Some(mut profiler) = recorder.profiler.take() else {
+            return Ok(Vec::new());
+        };
+        let times = profiler.take(&recorder);
+        recorder.profiler = Some(profiler);
+        times
+    }
+
+    /// Destroys the device, as a driver's reset would.
+    #[cfg(feature = "testing")]
+    pub(crate) fn destroy(&self) {
+        self.0.recorder().device.destroy();
+    }
+}
+
+impl Shared {
+    pub fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The recorder, unless something has gone wrong.
+    fn checked_recorder(&self) -> Result<MutexGuard<'_, Recorder>> {
+        let recorder = self.recorder();
+        recorder.check()?;
+        Ok(recorder)
+    }
+
+    /// A new buffer for the pool, or `None` where there is no memory for it.
+    fn create(&self, recorder: &Recorder, class: u64) -> Result<Option<wgpu::Buffer>> {
+        let Memory { in_use, pooled, .. } = self.pool().memory();
+        if self
+            .memory_limit
+            .is_some_and(|limit| in_use + pooled + class > limit)
+        {
+            return Ok(None);
+        }
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        recorder.create_buffer(class, usage)
+    }
+
+    /// Frees the pool's buffers, which the driver does once nothing that uses them is under way.
+    fn trim(&self, recorder: &mut Recorder) -> Result<()> {
+        recorder.submit()?;
+        drop(self.pool().drain());
+        recorder.synchronize()
+    }
+}
+
+impl Limits {
+    fn of(device: &wgpu::Device) -> Self {
+        let limits = device.limits();
+        let features = device.features();
+        let info = device.adapter_info();
+        let binding_bytes = limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size);
+        Limits {
+            // Bindings are multiples of 16 bytes.
+            binding_bytes: binding_bytes & !15,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            workgroup_size: [
+                limits.max_compute_workgroup_size_x,
+                limits.max_compute_workgroup_size_y,
+                limits.max_compute_workgroup_size_z,
+            ],
+            groups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::error::{ImageError, UnsupportedErrorKind};
+use image::{
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, Rgba, RgbaImage,
+};
+
+use crate::{Error, Result, jpeg};
+
+/// The longest side of a picture that is read, in pixels.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// The most bytes that a file, or the pixels decoded from it, may take.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads a picture as 8-bit sRGB, the way a viewer shows it: of an animation the first frame,
+/// turned as its EXIF orientation says, transparency laid onto white, 16 bits rounded to 8, linear
+/// light (EXR, HDR) brought to sRGB.
+///
+/// The format is told by the content; the file's extension counts only for TGA, which has no
+/// signature.
+///
+/// # Errors When the file cannot be read, is no image, is damaged or cut short, or is over
+/// [`MAX_SIDE`] or [`MAX_BYTES`].
+pub fn decode(path: &Path) -> Result<RgbImage> {
+    let bytes = read(path)?;
+    let format = format_of(path, &bytes)?;
+    let refuse = |error| refusal(path, error);
+
+    let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits.clone());
+
+    let mut decoder = reader.into_decoder().map_err(refuse)?;
+    limits.reserve(decoder.total_bytes()).map_err(refuse)?;
+    decoder.set_limits(limits).map_err(refuse)?;
+    let orientation = decoder.orientation().map_err(refuse)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
+    // The JPEG decoder fills what is missing with grey and says nothing.
+    if format == ImageFormat::Jpeg && !jpeg::is_whole(&bytes) {
+        return Err(damaged(path, "the end of the image is missing"));
+    }
+    if picture.width() == 0 || picture.height() == 0 {
+        return Err(damaged(path, "it has no pixels"));
+    }
+    picture.apply_orientation(orientation);
+    Ok(to_rgb8(picture, format))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |source| Error::Read {
+        path: path.into(),
+        source,
+    };
+    let length = fs::metadata(path).map_err(unreadable)?.len();
+    if length > MAX_BYTES {
+        return Err(Error::TooLarge { path: path.into() });
+    }
+    fs::read(path).map_err(unreadable)
+}
+
+fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
+    if bytes.is_empty() {
+        return Err(damaged(path, "the file is empty"));
+    }
+    match (image::guess_format(bytes), ImageFormat::from_path(path)) {
+        (Ok(format), _) | (Err(_), Ok(format @ ImageFormat::Tga)) => Ok(format),
+        _ => Err(Error::NotAnImage { path: path.into() }),
+    }
+}
+
+fn refusal(path: &Path, error: ImageError) -> Error {
+    let path_buf = path.to_path_buf();
+    match error {
+        ImageError::Limits(_) => Error::TooLarge { path: path_buf },
+        ImageError::Unsupported(error) => {
+            let format = match error.kind() {
+                UnsupportedErrorKind::Format(hint) => hint.to_string(),
+                _ => error.to_string(),
+            };
+            Error::Unsupported {
+                path: path_buf,
+                format,
+            }
+        }
+        error => damaged(path, error.to_string()),
+    }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Damaged {
+        path: path.into(),
+        reason: reason.into(),
+    }
+}
+
+fn to_rgb8(picture: DynamicImage, format: ImageFormat) -> RgbImage {
+    if matches!(format, ImageFormat::OpenExr | ImageFormat::Hdr) {
+        return onto_white(&from_linear(picture));
+    }
+    if picture.color().has_alpha() {
+        onto_white(&picture.into_rgba8())
+    } else {
+        picture.into_rgb8()
+    }
+}
+
+fn onto_white(picture: &RgbaImage) -> RgbImage {
+    let mut flat = RgbImage::new(picture.width(), picture.height());
+    for (to, &Rgba([r, g, b, a])) in flat.pixels_mut().zip(picture.pixels()) {
+        let alpha = u32::from(a);
+        to.0 = [r, g, b].map(|c| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+    }
+    flat
+}
+
+fn from_linear(picture: DynamicImage) -> RgbaImage {
+    let linear = picture.into_rgba32f();
+    let mut srgb = RgbaImage::new(linear.width(), linear.height());
+    for (to, &Rgba([r, g, b, a])) in srgb.pixels_mut().zip(linear.pixels()) {
+        let [r, g, b] = [r, g, b].map(|c| byte(srgb_encode(c.clamp(0.0, 1.0))));
+        to.0 = [r, g, b, byte(a)];
+    }
+    srgb
+}
+
+/// The transfer function of IEC 61966-2-1.
+fn srgb_encode(linear: f32) -> f32 {
+    if linear <= 0.003_130_8 {
+        12.92 * linear
+    } else {
+        1.055 * linear.powf(1.0 / 2.4) - 0.055
+    }
+}
+
+fn byte(value: f32) -> u8 {
+    (value * 255.0).round() as u8 // `as` saturates, and takes NaN to 0
+}

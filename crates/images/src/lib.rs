@@ -1,0 +1,31 @@
+//! Pictures in and out, shared by data preparation and training.
+//!
+//! - [`list`] finds the pictures of a folder, [`decode`] reads one of any format as 8-bit RGB,
+//!   [`save_png`] writes one
+//! - [`resize`] and [`resize_f32`] are bicubic with antialiasing, as Pillow's and PyTorch's are
+//! - [`to_chw`] and [`from_chw`] convert between pixels and what a network takes: planar f32 in
+//!   −1…1
+//! - [`Sheet`] lays pictures out in a grid, to be looked at
+
+mod decode;
+mod error;
+mod jpeg;
+mod list;
+mod planar;
+mod resize;
+mod save;
+mod sheet;
+mod transform;
+
+pub use decode::{MAX_BYTES, MAX_SIDE, decode};
+pub use error::Error;
+pub use image::RgbImage;
+pub use list::list;
+pub use planar::{from_chw, to_chw};
+pub use resize::{resize, resize_f32};
+pub use save::save_png;
+pub use sheet::Sheet;
+pub use transform::{crop, extend, mirror};
+
+/// What the functions of this crate return.
+pub type Result<T> = std::result::Result<T, Error>;

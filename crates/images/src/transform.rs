@@ -1,0 +1,35 @@
+use image::{RgbImage, imageops};
+
+/// The part of a picture whose upper left corner is at (x, y); it must lie inside.
+pub fn crop(picture: &RgbImage, x: u32, y: u32, width: u32, height: u32) -> RgbImage {
+    imageops::crop_imm(picture, x, y, width, height).to_image()
+}
+
+/// The picture mirrored left to right.
+pub fn mirror(picture: &RgbImage) -> RgbImage {
+    imageops::flip_horizontal(picture)
+}
+
+/// The picture made wider and higher by repeating its last column and row.
+pub fn extend(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let (last_x, last_y) = (picture.width() - 1, picture.height() - 1);
+    RgbImage::from_fn(width, height, |x, y| {
+        *picture.get_pixel(x.min(last_x), y.min(last_y))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn extending_repeats_the_edge_and_cropping_takes_it_off() {
+        let picture = RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8, y as u8, 7]));
+        let extended = extend(&picture, 5, 4);
+        assert_eq!(extended.get_pixel(4, 3), &Rgb([2, 1, 7]));
+        assert_eq!(crop(&extended, 0, 0, 3, 2), picture);
+        assert_eq!(mirror(&picture).get_pixel(0, 1), &Rgb([2, 1, 7]));
+    }
+}

@@ -1,0 +1,204 @@
+use serde::{Deserialize, Serialize};
+use tensor::{Result, Tensor};
+
+use crate::{Module, Param, Weights};
+
+/// A convolution with its bias.
+pub struct Conv2d {
+    weight: Param,
+    bias: Param,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// A `kernel`×`kernel` convolution from `channels[0]` to `channels[1]` channels.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(
+        weights: &mut Weights<'_>,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
+        let [from, to] = channels;
+        let weight = weights.weight([to, from, kernel, kernel])?;
+        Ok(Conv2d {
+            weight,
+            bias: weights.constant(to, 0.0)?,
+            stride,
+            padding,
+        })
+    }
+}
+
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.conv2d(
+            &self.weight.get(),
+            Some(&self.bias.get()),
+            self.stride,
+            self.padding,
+        )
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        visit(&format!("{prefix}weight"), &self.weight);
+        visit(&format!("{prefix}bias"), &self.bias);
+    }
+}
+
+/// A transposed convolution with its bias.
+pub struct ConvTranspose2d {
+    weight: Param,
+    bias: Param,
+    stride: usize,
+    padding: usize,
+    output_padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// A `kernel`×`kernel` transposed convolution from `channels[0]` to `channels[1]` channels.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(
+        weights: &mut Weights<'_>,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        output_padding: usize,
+    ) -> Result<Self> {
+        let [from, to] = channels;
+        let weight = weights.weight([from, to, kernel, kernel])?;
+        let bias = weights.constant(to, 0.0)?;
+        Ok(ConvTranspose2d {
+            weight,
+            bias,
+            stride,
+            padding,
+            output_padding,
+        })
+    }
+}
+
+impl Module for ConvTranspose2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let Self {
+            weight,
+            bias,
+            stride,
+            padding,
+            output_padding,
+        } = self;
+        x.conv_transpose2d(
+            &weight.get(),
+            Some(&bias.get()),
+            *stride,
+            *padding,
+            *output_padding,
+        )
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        visit(&format!("{prefix}weight"), &self.weight);
+        visit(&format!("{prefix}bias"), &self.bias);
+    }
+}
+
+/// Which normalisation follows convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Instance norm without parameters, as the reference has it.
+    Instance,
+    /// Instance norm with a factor and a summand a channel.
+    InstanceAffine,
+    /// None. It keeps its place in the state dict's numbering.
+    None,
+}
+
+/// The reference's eps.
+const EPS: f32 = 1e-5;
+
+/// Instance norm, with or without parameters, or its absence.
+pub struct InstanceNorm {
+    norm: Norm,
+    affine: Option<(Param, Param)>,
+}
+
+impl InstanceNorm {
+    /// The chosen normalisation of `channels` channels.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(weights: &Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
+        let affine = match norm {
+            Norm::InstanceAffine => Some((
+                weights.constant(channels, 1.0)?,
+                weights.constant(channels, 0.0)?,
+            )),
+            Norm::Instance | Norm::None => None,
+        };
+        Ok(InstanceNorm { norm, affine })
+    }
+}
+
+impl Module for InstanceNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match (&self.affine, self.norm) {
+            (Some((gamma, beta)), _) => x.instance_norm_affine(&gamma.get(), &beta.get(), EPS),
+            (None, Norm::None) => Ok(x.clone()),
+            (None, _) => x.instance_norm(EPS),
+        }
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        if let Some((gamma, beta)) = &self.affine {
+            visit(&format!("{prefix}weight"), gamma);
+            visit(&format!("{prefix}bias"), beta);
+        }
+    }
+}
+
+/// Reflection padding on all sides.
+pub struct ReflectionPad2d(pub usize);
+
+impl Module for ReflectionPad2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.reflection_pad2d(self.0)
+    }
+}
+
+/// Modules one after another; in the state dict each goes by its index, as in PyTorch.
+#[derive(Default)]
+pub struct Sequential(Vec<Box<dyn Module>>);
+
+impl Sequential {
+    /// An empty sequence.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a module.
+    pub fn push(&mut self, module: impl Module + 'static) {
+        self.0.push(Box::new(module));
+    }
+}
+
+impl Module for Sequential {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0
+            .iter()
+            .try_fold(x.clone(), |x, module| module.forward(&x))
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        for (i, module) in self.0.iter().enumerate() {
+            module.visit(&format!("{prefix}{i}."), visit);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What networks are built of and trained with: layers, initialisation, adversarial losses, Adam,
+//! learning-rate schedules, and state dicts in safetensors under PyTorch's names.
+
+mod adam;
+mod gan_loss;
+mod init;
+mod layers;
+mod module;
+mod schedule;
+mod state;
+
+pub use adam::{Adam, AdamConfig};
+pub use gan_loss::{GanLoss, GanMode};
+pub use init::{Init, Weights};
+pub use layers::{Conv2d, ConvTranspose2d, InstanceNorm, Norm, ReflectionPad2d, Sequential};
+pub use module::{Module, Param, parameters};
+pub use schedule::Linear;
+pub use state::{StateDict, StateError, load_file, load_state, save_file, state_dict};
+
+pub use tensor::ops::Activation;

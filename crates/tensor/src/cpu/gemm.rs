@@ -1,0 +1,103 @@
+//! The matrix product, by the crate `gemm`.
+
+use gemm_common::Parallelism;
+
+/// A matrix to read: element (i, j) stands at `data[i * rows + j * cols]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub data: &'a [f32],
+    /// Step from a row to the next.
+    pub rows: usize,
+    /// Step from a column to the next.
+    pub cols: usize,
+}
+
+/// A matrix to write, row-major, in memory that other threads may be writing elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct MatrixMut<'a> {
+    pub out: SharedOut<'a>,
+    /// Where element (0, 0) stands.
+    pub at: usize,
+    /// Step from a row to the next.
+    pub rows: usize,
+}
+
+/// An output that several tasks fill, each its own part. The parts interleave (a strip of rows in
+/// every channel), so slices can't express them.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedOut<'a> {
+    pointer: *mut f32,
+    len: usize,
+    lifetime: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is only written through `gemm` below, whose callers keep parts disjoint.
+unsafe impl Send for SharedOut<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedOut<'_> {}
+
+impl<'a> SharedOut<'a> {
+    pub fn new(out: &'a mut [f32]) -> Self {
+        let len = out.len();
+        SharedOut {
+            pointer: out.as_mut_ptr(),
+            len,
+            lifetime: std::marker::PhantomData,
+        }
+    }
+}
+
+/// `dst = a·b`, or `dst += a·b`, for an m×k and a k×n matrix, on the calling thread.
+///
+/// # Safety
+/// No other task may touch the m×n elements of `dst` meanwhile.
+pub(crate) unsafe fn gemm(
+    [m, n, k]: [usize; 3],
+    dst: MatrixMut<'_>,
+    accumulate: bool,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, row: usize, cols: usize, col: usize| {
+        rows.saturating_sub(1) * row + cols.saturating_sub(1) * col
+    };
+    assert!(
+        dst.at + last(m, dst.rows, n, 1) < dst.out.len,
+        "product larger than its place"
+    );
+    assert!(
+        k == 0 || last(m, a.rows, k, a.cols) < a.data.len(),
+        "left matrix too short"
+    );
+    assert!(
+        k == 0 || last(k, b.rows, n, b.cols) < b.data.len(),
+        "right matrix too short"
+    );
+    // SAFETY: every index stays inside by the assertions; the destination is ours by the caller's word.
+    unsafe {
+        gemm_f32::gemm::f32::get_gemm_fn()(
+            m,
+            n,
+            k,
+            dst.out.pointer.add(dst.at),
+            1,
+            dst.rows as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.cols as isize,
+            a.rows as isize,
+            b.data.as_ptr(),
+            b.cols as isize,
+            b.rows as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Adam (Kingma & Ba, 2015), in two operations: the moments move, then the parameter.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::cpu::{map2, map3};
+use crate::launch::{Launch, extents};
+use crate::op::refuse;
+use crate::ops::{Case, Family, Values, draw};
+use crate::{Array, Backward, Cost, CpuArray, Error, GpuArray, Op, Result, Shape, Tensor, apply};
+
+/// Inputs: the moments, 2×len (first m, then v), and a gradient of len values. Output: the moments
+/// after it, m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g².
+#[derive(Clone, Copy, Debug)]
+pub struct AdamMoments {
+    /// β₁
+    pub beta1: f32,
+    /// β₂
+    pub beta2: f32,
+}
+
+/// Inputs: a parameter of len values and its moments, 2×len. Output: the parameter after step t,
+/// p − rate·m / (√v · `v_scale` + eps), where rate = lr / (1 − β₁ᵗ) and v_scale = 1 / √(1 − β₂ᵗ)
+/// correct the moments' start at zero.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamUpdate {
+    /// lr / (1 − β₁ᵗ)
+    pub rate: f32,
+    /// 1 / √(1 − β₂ᵗ)
+    pub v_scale: f32,
+    /// ε
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct MomentsParams {
+    len: u32,
+    beta1: f32,
+    beta2: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct UpdateParams {
+    len: u32,
+    rate: f32,
+    v_scale: f32,
+    eps: f32,
+}
+
+impl AdamMoments {
+    /// The moments after a gradient.
+    ///
+    /// # Errors
+    /// When the moments are not 2×len for a gradient of len values.
+    pub fn apply(self, moments: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        apply(self, &[moments, grad])
+    }
+}
+
+impl AdamUpdate {
+    /// The parameter after a step.
+    ///
+    /// # Errors
+    /// When the moments are not 2×len for a parameter of len values.
+    pub fn apply(self, parameter: &Tensor, moments: &Tensor) -> Result<Tensor> {
+        apply(self, &[parameter, moments])
+    }
+}
+
+fn check(op: &'static str, inputs: &[Shape], moments: Shape, values: Shape) -> Result<()> {
+    if moments.dims() != [2, values.len()] {
+        return refuse(
+            op,
+            inputs,
+            format!("the moments must be 2×{}", values.len()),
+        );
+    }
+    Ok(())
+}
+
+impl Op for AdamMoments {
+    fn name(&self) -> &'static str {
+        "adam_moments"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        check(self.name(), inputs, inputs[0], inputs[1])?;
+        Ok(inputs[0])
+    }
+
+    fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
+        let AdamMoments { beta1, beta2 } = *self;
+        let g = inputs[1].data;
+        let (m, v) = inputs[0].data.split_at(g.len());
+        let (m_out, v_out) = out.data.split_at_mut(g.len());
+        map2(
+            m,
+            g,
+            m_out,
+            #[inline(always)]
+            |m, g| beta1 * m + (1.0 - beta1) * g,
+        );
+        map2(
+            v,
+            g,
+            v_out,
+            #[inline(always)]
+            |v, g| beta2 * v + (1.0 - beta2) * g * g,
+        );
+    }
+
+    fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
+        let kernel = &shaders::optim::ADAM_MOMENTS;
+        let AdamMoments { beta1, beta2 } = *self;
+        let [len] = extents(kernel, [inputs[1].shape.len()])?;
+        let launch = Launch {
+            gpu,
+            kernel,
+            overrides: &[],
+            buffers: &[inputs[0].data, inputs[1].data, out.data],
+        };
+        let params = MomentsParams { len, beta1, beta2 };
+        launch.invocations(&params, inputs[1].shape.len())
+    }
+
+    fn backward(&self, _: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::NotDifferentiable(self.name()))
+    }
+
+    fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
+        Cost::bandwidth(inputs, out).with_flops(7.0 * inputs[1].len() as f64)
+    }
+}
+
+impl Op for AdamUpdate {
+    fn name(&self) -> &'static str {
+        "adam_update"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        check(self.name(), inputs, inputs[1], inputs[0])?;
+        Ok(inputs[0])
+    }
+
+    fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
+        let AdamUpdate { rate, v_scale, eps } = *self;
+        let (m, v) = inputs[1].data.split_at(inputs[0].data.len());
+        map3(
+            inputs[0].data,
+            m,
+            v,
+            out.data,
+            #[inline(always)]
+            |p, m, v| p - rate * m / (v.sqrt() * v_scale + eps),
+        );
+    }
+
+    fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
+        let kernel = &shaders::optim::ADAM_UPDATE;
+        let AdamUpdate { rate, v_scale, eps } = *self;
+        let [len] = extents(kernel, [out.shape.len()])?;
+        let launch = Launch {
+            gpu,
+            kernel,
+            overrides: &[],
+            buffers: &[inputs[0].data, inputs[1].data, out.data],
+        };
+        let params = UpdateParams {
+            len,
+            rate,
+            v_scale,
+            eps,
+        };
+        launch.invocations(&params, out.shape.len())
+    }
+
+    fn backward(&self, _: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::NotDifferentiable(self.name()))
+    }
+
+    fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
+        Cost::bandwidth(inputs, out).with_flops(6.0 * out.len() as f64)
+    }
+}
+
+pub(super) fn family() -> Family {
+    fn moments(shape: [usize; 4]) -> Case {
+        let len = shape.iter().product();
+        Case::new(
+            AdamMoments {
+                beta1: 0.5,
+                beta2: 0.999,
+            },
+            [[2, len].into(), shape.into()],
+        )
+        .values(0, Values::Uniform(0.0, 1.0))
+        .derivatives(0)
+    }
+    fn update(shape: [usize; 4]) -> Case {
+        let len = shape.iter().product();
+        let op = AdamUpdate {
+            rate: 4e-4,
+            v_scale: 31.6,
+            eps: 1e-8,
+        };
+        Case::new(op, [shape.into(), [2, len].into()])
+            .values(1, Values::Uniform(0.0, 1.0))
+            .derivatives(0)
+    }
+    Family {
+        name: "adam",
+        cases: || vec![moments([3, 2, 3, 3]), update([3, 2, 3, 3])],
+        random: |rng| {
+            let shape = [
+                draw(rng, 1..=9),
+                draw(rng, 1..=9),
+                draw(rng, 1..=5),
+                draw(rng, 1..=5),
+            ];
+            [moments, update][draw(rng, 0..=1)](shape)
+        },
+        benches: || vec![moments([256, 256, 3, 3]), update([256, 256, 3, 3])],
+    }
+}

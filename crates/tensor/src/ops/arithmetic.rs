@@ -1,0 +1,132 @@
+//! Sums, differences and products of tensors of one shape.
+
+use crate::cpu::map2;
+use crate::launch::{Launch, extents};
+use crate::op::same_shape;
+use crate::ops::{Case, Family, draw};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+
+/// out = a ∘ b
+#[derive(Clone, Copy, Debug)]
+enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+}
+
+impl Tensor {
+    /// The sum, value by value.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Arithmetic::Add, &[self, other])
+    }
+
+    /// The difference, value by value.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Arithmetic::Sub, &[self, other])
+    }
+
+    /// The product, value by value.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Arithmetic::Mul, &[self, other])
+    }
+}
+
+impl Op for Arithmetic {
+    fn name(&self) -> &'static str {
+        match self {
+            Arithmetic::Add => "add",
+            Arithmetic::Sub => "sub",
+            Arithmetic::Mul => "mul",
+        }
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        same_shape(self.name(), inputs)
+    }
+
+    fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
+        let (a, b) = (inputs[0].data, inputs[1].data);
+        match self {
+            Arithmetic::Add => map2(
+                a,
+                b,
+                out.data,
+                #[inline(always)]
+                |a, b| a + b,
+            ),
+            Arithmetic::Sub => map2(
+                a,
+                b,
+                out.data,
+                #[inline(always)]
+                |a, b| a - b,
+            ),
+            Arithmetic::Mul => map2(
+                a,
+                b,
+                out.data,
+                #[inline(always)]
+                |a, b| a * b,
+            ),
+        }
+    }
+
+    fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
+        let kernel = &shaders::pointwise::ARITHMETIC;
+        let len = out.shape.len().div_ceil(4);
+        let kind = match self {
+            Arithmetic::Add => 0.0,
+            Arithmetic::Sub => 1.0,
+            Arithmetic::Mul => 2.0,
+        };
+        let launch = Launch {
+            gpu,
+            kernel,
+            overrides: &[("KIND", kind)],
+            buffers: &[inputs[0].data, inputs[1].data, out.data],
+        };
+        launch.invocations(&extents(kernel, [len])?, len)
+    }
+
+    fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (a, b, g) = (&pass.inputs[0], &pass.inputs[1], pass.grad);
+        let to_a = pass.gradient(0, || match self {
+            Arithmetic::Add | Arithmetic::Sub => Ok(g.clone()),
+            Arithmetic::Mul => g.mul(b),
+        })?;
+        let to_b = pass.gradient(1, || match self {
+            Arithmetic::Add => Ok(g.clone()),
+            Arithmetic::Sub => g.scale(-1.0),
+            Arithmetic::Mul => g.mul(a),
+        })?;
+        Ok(vec![to_a, to_b])
+    }
+}
+
+pub(super) fn family() -> Family {
+    const ALL: [Arithmetic; 3] = [Arithmetic::Add, Arithmetic::Sub, Arithmetic::Mul];
+    Family {
+        name: "arithmetic",
+        cases: || {
+            ALL.map(|op| Case::new(op, [[2, 3, 5, 7].into(), [2, 3, 5, 7].into()]))
+                .to_vec()
+        },
+        random: |rng| {
+            let shape = [draw(rng, 1..=3), draw(rng, 1..=9), draw(rng, 1..=33)].into();
+            Case::new(ALL[draw(rng, 0..=2)], [shape, shape])
+        },
+        benches: || {
+            ALL.map(|op| Case::new(op, [[1, 256, 64, 64].into(), [1, 256, 64, 64].into()]))
+                .to_vec()
+        },
+    }
+}

@@ -1,0 +1,167 @@
+//! The gradient of [`super::conv2d`] with respect to its weight.
+
+use rayon::prelude::*;
+
+use crate::cpu::{self, Matrix, MatrixMut, SharedOut, Window};
+use crate::launch::Gemm;
+use crate::op::{nchw, refuse};
+use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::conv2d::{self, Conv2d, Setting, positions};
+use crate::ops::{Case, Family};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+
+/// Inputs: the convolution's image N×C×H×W and the gradient N×M×H′×W′ of its output.
+/// Output: M×C×`kernel`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conv2dWeightGrad {
+    pub stride: usize,
+    pub padding: usize,
+    pub kernel: [usize; 2],
+}
+
+impl Op for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [n, c, h, w] = nchw(self.name(), inputs, 0)?;
+        let [grad_n, m, down, across] = nchw(self.name(), inputs, 1)?;
+        let [kh, kw] = self.kernel;
+        let fits = n == grad_n
+            && positions(h, kh, self.stride, self.padding) == Some(down)
+            && positions(w, kw, self.stride, self.padding) == Some(across);
+        if !fits {
+            let reason = format!("no {kh}×{kw} convolution leads from the first to the second");
+            return refuse(self.name(), inputs, reason);
+        }
+        Ok([m, c, kh, kw].into())
+    }
+
+    /// A task makes a few columns of the M×(C·kh·kw) gradient, so that none has to be added up
+    /// across tasks and the result does not depend on the number of cores.
+    fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
+        let [n, c, h, w] = inputs[0].shape.nchw();
+        let [_, m, down, across] = inputs[1].shape.nchw();
+        let [kh, kw] = self.kernel;
+        let depth = c * kh * kw;
+        let window = Window {
+            image: [h, w],
+            kernel: self.kernel,
+            out: [down, across],
+            stride: self.stride,
+            padding: self.padding,
+        };
+        // At least two tasks, columns in multiples of 16 (a vector), 576 at the most.
+        let block = depth.div_ceil(2).next_multiple_of(16).min(576);
+        let strip = cpu::rows_per_strip(block, window.out);
+        let out = SharedOut::new(out.data);
+        (0..depth.div_ceil(block)).into_par_iter().for_each(|task| {
+            let columns_of = task * block..((task + 1) * block).min(depth);
+            let taps = columns_of.len();
+            let mut columns = cpu::Buffer::new(taps * strip * across);
+            let dst = MatrixMut {
+                out,
+                at: columns_of.start,
+                rows: depth,
+            };
+            for item in 0..n {
+                let image = &inputs[0].data[item * c * h * w..][..c * h * w];
+                let grad = &inputs[1].data[item * m * down * across..][..m * down * across];
+                for start in (0..down).step_by(strip) {
+                    let rows = start..(start + strip).min(down);
+                    let positions = rows.len() * across;
+                    let columns = &mut columns[..taps * positions];
+                    cpu::im2col(image, &window, columns_of.clone(), rows, columns);
+                    let grad = Matrix {
+                        data: &grad[start * across..],
+                        rows: down * across,
+                        cols: 1,
+                    };
+                    let columns = Matrix {
+                        data: columns,
+                        rows: 1,
+                        cols: positions,
+                    };
+                    let accumulate = (item, start) != (0, 0);
+                    // SAFETY: tasks differ in columns.
+                    unsafe { cpu::gemm([m, taps, positions], dst, accumulate, grad, columns) };
+                }
+            }
+        });
+    }
+
+    fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
+        let [n, c, h, w] = inputs[0].shape.nchw();
+        let [_, m, down, across] = inputs[1].shape.nchw();
+        let [kh, kw] = self.kernel;
+        let gemm = Gemm {
+            kernel: &shaders::conv::CONV2D_WEIGHT_GRAD,
+            rows: m,
+            columns: c * kh * kw,
+            depth: n * down * across,
+            layers: 1,
+            overrides: &[
+                ("KERNEL_H", kh as f64),
+                ("KERNEL_W", kw as f64),
+                ("STRIDE", self.stride as f64),
+                ("PADDING", self.padding as f64),
+            ],
+            buffers: &[inputs[0].data, inputs[1].data],
+        };
+        gemm.run(gpu, [c, h, w, down, across], out.data)
+    }
+
+    fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let Conv2dWeightGrad {
+            stride, padding, ..
+        } = *self;
+        let (image, grad, upstream) = (&pass.inputs[0], &pass.inputs[1], pass.grad);
+        let [_, _, h, w] = image.shape().nchw();
+        Ok(vec![
+            pass.gradient(0, || {
+                apply(
+                    ConvTranspose2d {
+                        stride,
+                        padding,
+                        size: [h, w],
+                    },
+                    &[grad, upstream],
+                )
+            })?,
+            pass.gradient(1, || apply(Conv2d { stride, padding }, &[image, upstream]))?,
+        ])
+    }
+
+    fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
+        let flops = conv2d::flops(inputs[1].nchw(), out.nchw());
+        Cost::bandwidth(inputs, out).with_flops(flops)
+    }
+}
+
+impl Setting {
+    /// The gradient of this convolution with respect to its weight.
+    fn weight_grad(&self) -> Case {
+        let [_, _, kh, kw] = self.weight;
+        let op = Conv2dWeightGrad {
+            stride: self.stride,
+            padding: self.padding,
+            kernel: [kh, kw],
+        };
+        Case::new(op, [self.image.into(), self.out().into()])
+    }
+}
+
+pub(super) fn family() -> Family {
+    Family {
+        name: "conv2d_weight_grad",
+        cases: || Setting::edges().iter().map(Setting::weight_grad).collect(),
+        random: |rng| Setting::random(rng).weight_grad(),
+        benches: || {
+            Setting::cyclegan()
+                .iter()
+                .map(Setting::weight_grad)
+                .collect()
+        },
+    }
+}

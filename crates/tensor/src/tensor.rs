@@ -1,0 +1,243 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::op::{CpuArray, GpuArray, Op};
+use crate::{Array, Device, Error, Result, Shape, cpu, tape};
+
+/// An immutable array of `f32` with its place on the tape. Cloning copies the handle.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    shape: Shape,
+    device: Device,
+    storage: Arc<Storage>,
+    requires_grad: bool,
+    node: Option<Node>,
+}
+
+/// Where the values are.
+pub(crate) enum Storage {
+    Cpu(cpu::Buffer),
+    Gpu(gpu::Buffer),
+}
+
+/// How a tensor was computed.
+pub(crate) struct Node {
+    pub op: Arc<dyn Op>,
+    pub inputs: Vec<Tensor>,
+}
+
+impl Tensor {
+    pub(crate) fn new(shape: Shape, device: Device, storage: Storage) -> Self {
+        Self::build(shape, device, Arc::new(storage), false, None)
+    }
+
+    fn build(
+        shape: Shape,
+        device: Device,
+        storage: Arc<Storage>,
+        requires_grad: bool,
+        node: Option<Node>,
+    ) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Tensor(Arc::new(Inner {
+            id,
+            shape,
+            device,
+            storage,
+            requires_grad,
+            node,
+        }))
+    }
+
+    /// A tensor of the given values, row-major.
+    ///
+    /// # Errors
+    /// When the number of values is not that of the shape, or the device has no room.
+    pub fn from_slice(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Self> {
+        let shape = shape.into();
+        if values.len() != shape.len() {
+            return Err(Error::Length {
+                given: values.len(),
+                shape,
+            });
+        }
+        let storage = match device {
+            Device::Cpu => Storage::Cpu(cpu::Buffer::from_slice(values)),
+            Device::Gpu(gpu) => Storage::Gpu(gpu.upload(values)?),
+        };
+        Ok(Self::new(shape, device.clone(), storage))
+    }
+
+    /// A tensor of one value everywhere.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn full(shape: impl Into<Shape>, value: f32, device: &Device) -> Result<Self> {
+        let shape = shape.into();
+        let storage = match device {
+            Device::Cpu => {
+                let mut buffer = cpu::Buffer::new(shape.len());
+                buffer.fill(value);
+                Storage::Cpu(buffer)
+            }
+            Device::Gpu(gpu) => {
+                let buffer = gpu.alloc(shape.len())?;
+                crate::ops::fill(gpu, &buffer, shape.len(), value)?;
+                Storage::Gpu(buffer)
+            }
+        };
+        Ok(Self::new(shape, device.clone(), storage))
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn zeros(shape: impl Into<Shape>, device: &Device) -> Result<Self> {
+        Self::full(shape, 0.0, device)
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> Shape {
+        self.0.shape
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// The values, row-major; waits for the device.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        match &*self.0.storage {
+            Storage::Cpu(buffer) => Ok(buffer.to_vec()),
+            Storage::Gpu(buffer) => {
+                let Device::Gpu(gpu) = self.device() else {
+                    unreachable!("a GPU buffer")
+                };
+                let mut values = gpu.download(buffer)?;
+                values.truncate(self.shape().len());
+                Ok(values)
+            }
+        }
+    }
+
+    /// The value of a tensor that holds just one; waits for the device.
+    ///
+    /// # Errors
+    /// When it holds more, or the device fails.
+    pub fn item(&self) -> Result<f32> {
+        match self.to_vec()?[..] {
+            [value] => Ok(value),
+            _ => Err(Error::NotScalar(self.shape())),
+        }
+    }
+
+    /// The same values on another device, off the tape.
+    ///
+    /// # Errors
+    /// When that device has no room, or one fails.
+    pub fn to(&self, device: &Device) -> Result<Self> {
+        if self.device() == device {
+            return Ok(self.detach());
+        }
+        Self::from_slice(&self.to_vec()?, self.shape(), device)
+    }
+
+    /// The same values off the tape: gradients stop here.
+    pub fn detach(&self) -> Self {
+        Self::build(
+            self.shape(),
+            self.device().clone(),
+            self.0.storage.clone(),
+            false,
+            None,
+        )
+    }
+
+    /// The same values as a tensor that gradients can be asked for, as a parameter is.
+    pub fn with_grad(&self) -> Self {
+        Self::build(
+            self.shape(),
+            self.device().clone(),
+            self.0.storage.clone(),
+            true,
+            None,
+        )
+    }
+
+    /// The same values under another shape. Shares storage.
+    pub(crate) fn view(&self, shape: Shape) -> Self {
+        debug_assert_eq!(shape.len(), self.shape().len());
+        Self::build(
+            shape,
+            self.device().clone(),
+            self.0.storage.clone(),
+            false,
+            None,
+        )
+    }
+
+    /// Whether gradients can flow through it.
+    pub fn requires_grad(&self) -> bool {
+        self.0.requires_grad
+    }
+
+    /// Puts the operation that computed this tensor on the tape, if any input is on it.
+    pub(crate) fn record(self, op: Arc<dyn Op>, inputs: &[&Tensor]) -> Self {
+        if !tape::recording() || !inputs.iter().any(|input| input.requires_grad()) {
+            return self;
+        }
+        let inputs = inputs.iter().map(|&input| input.clone()).collect();
+        let node = Node { op, inputs };
+        let Inner {
+            shape,
+            device,
+            storage,
+            ..
+        } = &*self.0;
+        Self::build(*shape, device.clone(), storage.clone(), true, Some(node))
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.0.node.as_ref()
+    }
+
+    pub(crate) fn cpu_array(&self) -> CpuArray<'_> {
+        let Storage::Cpu(buffer) = &*self.0.storage else {
+            unreachable!("checked by `apply`")
+        };
+        Array {
+            shape: self.shape(),
+            data: buffer,
+        }
+    }
+
+    pub(crate) fn gpu_array(&self) -> GpuArray<'_> {
+        let Storage::Gpu(buffer) = &*self.0.storage else {
+            unreachable!("checked by `apply`")
+        };
+        Array {
+            shape: self.shape(),
+            data: buffer,
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} on {})", self.shape(), self.device())
+    }
+}

@@ -1,0 +1,226 @@
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+/// Learns to turn one kind of picture into another without paired examples.
+///
+/// Without a command it trains; without options, the demo preset on the demo faces.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub train: TrainArgs,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a model (what happens without a command)
+    Train(TrainArgs),
+    /// Translate pictures with a trained model
+    Translate(TranslateArgs),
+    /// List the devices that --device takes
+    Devices,
+}
+
+/// Options of a training run. Those in `options` can stand in the `--config` file too.
+#[derive(Args, Clone)]
+pub struct TrainArgs {
+    /// TOML file with options, by the names below with underscores; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Go on with the run in this folder from its newest checkpoint
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Everything that a configuration file can hold. Absent means: as the file or the preset says.
+#[derive(Args, Clone, Default, Serialize)]
+pub struct Options {
+    /// Starting point for all other options: what two processor cores learn in ten minutes, or
+    /// the reference's numbers [default: demo]
+    #[arg(long, value_parser = PossibleValuesParser::new(["demo", "paper"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Folder with trainA and trainB (and testA, testB for samples) [default: the demo faces]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Folder for the run's results [default: runs/PRESET, or the next free runs/PRESET-N]
+    #[arg(long, value_name = "RUN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// best (a real GPU, else the processor), cpu, gpu, or part of an adapter's name or backend;
+    /// see `trainer devices` [default: best]
+    #[arg(long, value_name = "NAME", env = "HENSHIN_DEVICE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Steps between sample sheets
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_every: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+    /// Checkpoints to keep
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<usize>,
+
+    /// Steps of the run; 0: as many as --epochs make
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Epochs of the run (sets --steps to 0)
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
+    /// Share of the run at its end over which the learning rate falls
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<f32>,
+    /// Side of the pictures that training sees, in pixels
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Side that pictures are resized to before the random crop; 0: 286/256 of the size
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_size: Option<usize>,
+    /// Mirror pictures at random
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flip: Option<bool>,
+    /// Pictures of each domain in a step
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+
+    /// The generators' architecture
+    #[arg(long, value_parser = PossibleValuesParser::new(
+        ["resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+    /// Channels of the generators' first layer
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ngf: Option<usize>,
+    /// The discriminators' architecture
+    #[arg(long, value_parser = PossibleValuesParser::new(["basic", "n_layers", "pixel"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discriminator: Option<String>,
+    /// Channels of the discriminators' first layer
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ndf: Option<usize>,
+    /// Layers of the n_layers discriminator
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_layers: Option<usize>,
+    /// Normalisation after convolutions
+    #[arg(long, value_parser = PossibleValuesParser::new(["instance", "instance_affine", "none"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm: Option<String>,
+    /// How weights are drawn
+    #[arg(long, value_parser = PossibleValuesParser::new(
+        ["normal", "xavier", "kaiming", "orthogonal"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// The scale that weights are drawn with
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_gain: Option<f32>,
+    /// Adversarial loss
+    #[arg(long, value_parser = PossibleValuesParser::new(["lsgan", "vanilla"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gan_mode: Option<String>,
+    /// Weight of the cycle A → B → A
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_a: Option<f32>,
+    /// Weight of the cycle B → A → B
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_b: Option<f32>,
+    /// Weight of the identity loss, relative to the cycle's
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_identity: Option<f32>,
+    /// Fakes that each image pool keeps
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_size: Option<usize>,
+    /// Adam's learning rate
+    #[arg(long, value_name = "X", alias = "lr")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f32>,
+    /// Adam's first decay
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f32>,
+    /// Adam's second decay
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f32>,
+}
+
+#[derive(Args)]
+pub struct TranslateArgs {
+    /// The run's folder, or one of its checkpoints
+    pub run: PathBuf,
+    /// A picture, or a folder of pictures
+    #[arg(long, value_name = "FILE|DIR")]
+    pub input: PathBuf,
+    /// Folder for the results (PNG, of the inputs' sizes)
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// From which kind of picture to which
+    #[arg(long, value_enum, default_value = "AtoB")]
+    pub direction: Direction,
+    /// As in training
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HENSHIN_DEVICE",
+        default_value = "best"
+    )]
+    pub device: String,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// As photographs to drawings
+    #[value(name = "AtoB")]
+    AtoB,
+    /// As drawings to photographs
+    #[value(name = "BtoA")]
+    BtoA,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

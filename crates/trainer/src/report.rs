@@ -1,0 +1,140 @@
+//! What training says while it goes on.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use cyclegan::Losses;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Share of the past in a smoothed loss.
+const SMOOTHING: f32 = 0.98;
+/// Time between lines where there is no terminal to draw a bar on.
+const LINE_EVERY: Duration = Duration::from_secs(15);
+
+/// A progress bar with a message in front.
+pub fn bar(len: u64, message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {eta} left")
+        .expect("the template is well-formed")
+        .progress_chars("=> ");
+    ProgressBar::new(len)
+        .with_style(style)
+        .with_message(message.to_owned())
+}
+
+/// Bytes for people.
+pub fn bytes(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+/// A time for people.
+pub fn duration(duration: Duration) -> String {
+    indicatif::HumanDuration(duration).to_string()
+}
+
+/// The progress of training: a bar on a terminal, a line now and then elsewhere, or silence.
+pub struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    is_terminal: bool,
+    smoothed: Option<Losses<f32>>,
+    batch: usize,
+    total: u64,
+    first: u64,
+    started: Instant,
+    last_line: Instant,
+}
+
+impl Progress {
+    pub fn start(first: u64, total: u64, batch: usize, quiet: bool) -> Self {
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
+            .expect("the template is well-formed")
+            .progress_chars("=> ");
+        let is_terminal = stderr().is_terminal();
+        let bar = match quiet || !is_terminal {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new(total)
+                .with_style(style)
+                .with_position(first),
+        };
+        bar.reset_eta();
+        let now = Instant::now();
+        Progress {
+            bar,
+            quiet,
+            is_terminal,
+            smoothed: None,
+            batch,
+            total,
+            first,
+            started: now,
+            last_line: now,
+        }
+    }
+
+    /// A step was taken, the `step`th of the run.
+    pub fn step(&mut self, step: u64, losses: &Losses<f32>) {
+        let smoothed = match self.smoothed {
+            Some(past) => past.mix(losses, SMOOTHING),
+            None => *losses,
+        };
+        self.smoothed = Some(smoothed);
+        let done = (step - self.first) as f64;
+        let seconds_each = self.started.elapsed().as_secs_f64() / done;
+        let message = format!(
+            "{}  {:.1} images/s",
+            text(&smoothed),
+            self.batch as f64 / seconds_each
+        );
+        self.bar.set_position(step);
+        let due = step == self.total || self.last_line.elapsed() >= LINE_EVERY;
+        if !self.quiet && !self.is_terminal && due {
+            self.last_line = Instant::now();
+            let left = Duration::from_secs_f64((self.total - step) as f64 * seconds_each);
+            eprintln!(
+                "step {step}/{}  {message}  {} left",
+                self.total,
+                duration(left)
+            );
+        }
+        self.bar.set_message(message);
+    }
+
+    /// A line that stays.
+    pub fn line(&self, line: &str) {
+        if self.is_terminal && !self.quiet {
+            self.bar.println(line);
+        } else if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Takes the bar down.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// The smoothed losses in short.
+    pub fn losses(&self) -> String {
+        self.smoothed.as_ref().map(text).unwrap_or_default()
+    }
+}
+
+fn text(losses: &Losses<f32>) -> String {
+    let Losses {
+        G_A,
+        G_B,
+        cycle_A,
+        cycle_B,
+        idt_A,
+        idt_B,
+        D_A,
+        D_B,
+    } = losses;
+    format!(
+        "G {:.2} cycle {:.2} idt {:.2} D {:.2}",
+        G_A + G_B,
+        cycle_A + cycle_B,
+        idt_A + idt_B,
+        D_A + D_B
+    )
+}

@@ -1,0 +1,249 @@
+//! A run's settings: a preset, a TOML file over it, flags over that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cyclegan::{Config, Preset};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::cli::Options;
+
+/// All settings of a run, as its `config.toml` holds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub run: RunSettings,
+    pub model: Config,
+}
+
+/// What a run is made with that does not determine its model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSettings {
+    pub preset: Preset,
+    /// Empty: the demo faces.
+    pub data: PathBuf,
+    /// Empty: a free folder below `runs`.
+    pub out: PathBuf,
+    pub device: String,
+    pub sample_every: u64,
+    pub checkpoint_every: u64,
+    pub keep_checkpoints: usize,
+}
+
+impl RunSettings {
+    fn preset(preset: Preset) -> Self {
+        let every = match preset {
+            Preset::Demo => 250,
+            Preset::Paper => 1000,
+        };
+        RunSettings {
+            preset,
+            data: PathBuf::new(),
+            out: PathBuf::new(),
+            device: "best".into(),
+            sample_every: every,
+            checkpoint_every: every,
+            keep_checkpoints: 3,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings that a file and flags ask for.
+    ///
+    /// # Errors
+    /// When the file can't be read, or an option is unknown or does not work.
+    pub fn resolve(file: Option<&Path>, flags: &Options) -> Result<Self> {
+        let from_file = file.map(read_table).transpose()?.unwrap_or_default();
+        Self::merge(from_file, flags_table(flags)?).with_context(|| origin(file))
+    }
+
+    /// The settings of a run that goes on, with flags over them.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn resume(config: &Path, flags: &Options) -> Result<Self> {
+        Self::resolve(Some(config), flags)
+    }
+
+    fn merge(file: Table, mut flags: Table) -> Result<Self> {
+        // `--epochs` says that epochs count, whatever the preset says of steps.
+        if flags.contains_key("epochs") {
+            flags.insert("steps".into(), toml::Value::Integer(0));
+        }
+        let named = flags.get("preset").or_else(|| file.get("preset"));
+        let preset = match named {
+            Some(name) => name.clone().try_into().context("preset")?,
+            None => Preset::Demo,
+        };
+        let mut model = Table::try_from(Config::preset(preset))?;
+        let mut run = Table::try_from(RunSettings::preset(preset))?;
+        for (key, value) in file.into_iter().chain(flags) {
+            let table = match (model.contains_key(&key), run.contains_key(&key)) {
+                (true, _) => &mut model,
+                (_, true) => &mut run,
+                _ => bail!("{}", unknown(&key, model.keys().chain(run.keys()))),
+            };
+            let value = as_expected(&table[&key], value);
+            table.insert(key, value);
+        }
+        let settings = Settings {
+            run: typed(run)?,
+            model: typed(model)?,
+        };
+        settings.model.check()?;
+        let RunSettings {
+            sample_every,
+            checkpoint_every,
+            keep_checkpoints,
+            ..
+        } = settings.run;
+        if sample_every == 0 || checkpoint_every == 0 || keep_checkpoints == 0 {
+            bail!("sample_every, checkpoint_every and keep_checkpoints must be at least 1");
+        }
+        Ok(settings)
+    }
+
+    /// The settings as TOML.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn to_toml(&self) -> Result<String> {
+        let mut table = Table::try_from(&self.run)?;
+        table.extend(Table::try_from(&self.model)?);
+        Ok(toml::to_string(&table)?)
+    }
+
+    /// Settings as [`Settings::to_toml`] wrote them.
+    ///
+    /// # Errors
+    /// When the text is not such settings.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        Self::merge(text.parse()?, Table::new())
+    }
+}
+
+fn origin(file: Option<&Path>) -> String {
+    match file {
+        Some(file) => format!("the options in {} and on the command line", file.display()),
+        None => "the options on the command line".into(),
+    }
+}
+
+fn flags_table(flags: &Options) -> Result<Table> {
+    let mut table = Table::try_from(flags)?;
+    // Through text, as a user would write it: 0.1f32 must not become 0.10000000149.
+    for (_, value) in table.iter_mut() {
+        if let toml::Value::Float(float) = value {
+            *float = (*float as f32).to_string().parse()?;
+        }
+    }
+    Ok(table)
+}
+
+fn read_table(path: &Path) -> Result<Table> {
+    let text = fs::read_to_string(path).with_context(|| {
+        format!(
+            "the configuration {} can't be read; check the path",
+            path.display()
+        )
+    })?;
+    text.parse()
+        .with_context(|| format!("{} is not TOML", path.display()))
+}
+
+/// A whole number where a real one is expected counts as one.
+fn as_expected(expected: &toml::Value, given: toml::Value) -> toml::Value {
+    match (expected, given) {
+        (toml::Value::Float(_), toml::Value::Integer(given)) => toml::Value::Float(given as f64),
+        (_, given) => given,
+    }
+}
+
+/// A table as settings; the error names the key.
+fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
+    Ok(toml::from_str(&toml::to_string(&table)?)?)
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let nearest = known
+        .map(|known| (strsim::damerau_levenshtein(key, known), known))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, nearest)) if distance <= nearest.len().div_ceil(2) => {
+            format!("there is no option {key}; did you mean {nearest}?")
+        }
+        _ => format!("there is no option {key}; `trainer train --help` lists them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(file: &str, flags: Options) -> Result<Settings> {
+        Settings::merge(file.parse().unwrap(), flags_table(&flags).unwrap())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_preset() {
+        let flags = Options {
+            ngf: Some(8),
+            ..Options::default()
+        };
+        let settings = merge("ngf = 16\nndf = 12\nlambda_a = 5", flags).unwrap();
+        assert_eq!((settings.model.ngf, settings.model.ndf), (8, 12));
+        assert_eq!(settings.model.lambda_a, 5.0);
+        assert_eq!(settings.model.size, Config::preset(Preset::Demo).size);
+    }
+
+    #[test]
+    fn the_file_can_name_the_preset() {
+        let settings = merge("preset = \"paper\"", Options::default()).unwrap();
+        assert_eq!(settings.model, Config::preset(Preset::Paper));
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest_known_one() {
+        let message = merge("lamda_a = 5.0", Options::default())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("did you mean lambda_a?"), "{message}");
+        let message = merge("sample_evry = 5", Options::default())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("did you mean sample_every?"), "{message}");
+    }
+
+    #[test]
+    fn epochs_on_the_command_line_replace_the_presets_steps() {
+        let flags = Options {
+            epochs: Some(3),
+            ..Options::default()
+        };
+        assert_eq!(merge("", flags).unwrap().model.total_steps([10, 7]), 30);
+    }
+
+    #[test]
+    fn settings_survive_their_file() {
+        let flags = Options {
+            learning_rate: Some(0.1),
+            ..Options::default()
+        };
+        let settings = merge("", flags).unwrap();
+        assert_eq!(settings.model.learning_rate, 0.1);
+        assert_eq!(
+            Settings::from_toml(&settings.to_toml().unwrap()).unwrap(),
+            settings
+        );
+    }
+
+    #[test]
+    fn values_of_the_wrong_type_name_their_key() {
+        let message = merge("ngf = \"many\"", Options::default()).unwrap_err();
+        assert!(format!("{message:#}").contains("ngf"), "{message:#}");
+    }
+}

@@ -1,0 +1,103 @@
+// The gradient of a convolution with respect to its weight, as a matrix product: rows are the
+// output's channels, columns the weight's C·kh·kw, the depth is the positions of the whole batch.
+// `lib/gemm` tiles it; the depth is long and the result small, so it is cut into splits.
+
+struct Params {
+    gemm: Gemm,
+    // Of the image.
+    channels: u32,
+    height: u32,
+    width: u32,
+    // Of the convolution's output.
+    down: u32,
+    across: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> image: array<f32>;
+@group(0) @binding(2) var<storage, read> grad: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+override KERNEL_H: u32 = 3u;
+override KERNEL_W: u32 = 3u;
+override STRIDE: u32 = 1u;
+override PADDING: u32 = 1u;
+
+const A_ALONG_DEPTH: bool = true;
+const B_ALONG_DEPTH: bool = true;
+
+// After the overrides: naga 30 fails on those that follow an array whose length is computed of some.
+#import lib/gemm.wgsl
+
+var<private> split: u32;
+
+struct Column {
+    // From the kernel's corner: in `image`, and the tap's coordinates.
+    image: u32,
+    y: u32,
+    x: u32,
+    // In row 0 of `out`.
+    out: u32,
+}
+
+fn column_at(column: u32) -> Column {
+    let channel = column / (KERNEL_H * KERNEL_W);
+    let tap = column % (KERNEL_H * KERNEL_W);
+    let y = tap / KERNEL_W;
+    let x = tap % KERNEL_W;
+    return Column((channel * params.height + y) * params.width + x, y, x, column);
+}
+
+struct Depth {
+    // The position in channel 0 of `grad`.
+    grad: u32,
+    // The kernel's corner: in `image`, and its coordinates. With padding they wrap below zero.
+    image: u32,
+    y: u32,
+    x: u32,
+}
+
+fn depth_at(k: u32) -> Depth {
+    let plane = params.down * params.across;
+    let item = k / plane;
+    let position = k - item * plane;
+    let down = position / params.across;
+    let y = down * STRIDE - PADDING;
+    let x = (position - down * params.across) * STRIDE - PADDING;
+    return Depth(
+        item * params.gemm.rows * plane + position,
+        item * params.channels * params.height * params.width + y * params.width + x,
+        y,
+        x,
+    );
+}
+
+fn a_at(row: u32, depth: Depth) -> f32 {
+    return grad[depth.grad + row * params.down * params.across];
+}
+
+fn b_at(column: Column, depth: Depth) -> f32 {
+    // Coordinates below zero have wrapped to large ones.
+    if PADDING == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
+        return image[column.image + depth.image];
+    }
+    return 0.0;
+}
+
+fn store(row: u32, column: Column, value: f32) {
+    out[split * params.gemm.len + row * params.gemm.columns + column.out] = value;
+}
+
+@compute @workgroup_size(GROUP_N, GROUP_M)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3u,
+    @builtin(num_workgroups) num_workgroups: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
+) {
+    let tile = tile_of(params.gemm, workgroup_id.y * num_workgroups.x + workgroup_id.x);
+    if !tile.exists {
+        return;
+    }
+    split = tile.split;
+    multiply(params.gemm, tile, local_index);
+}

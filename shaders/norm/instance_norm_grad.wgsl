@@ -1,0 +1,51 @@
+// The gradient of instance norm: r·(g − mean g − x̂·mean(g·x̂)) with x̂ = r·(x − mean x). A workgroup
+// does a plane: its invocations stride over it twice, for the means of x and g, then for the
+// variance and the covariance around them.
+
+#import lib/sum2.wgsl
+
+struct Params {
+    planes: u32,
+    // Values of a plane.
+    len: u32,
+    eps: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> g: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+override WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3u,
+    @builtin(num_workgroups) num_workgroups: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
+) {
+    let plane = workgroup_id.y * num_workgroups.x + workgroup_id.x;
+    if plane >= params.planes {
+        return;
+    }
+    let start = plane * params.len;
+    let end = start + params.len;
+    // Around the first values, so that large offsets cost no bits.
+    let pivot = vec2f(x[start], g[start]);
+    var sum = vec2f(0.0);
+    for (var i = start + local_index; i < end; i += WORKGROUP) {
+        sum += vec2f(x[i], g[i]) - pivot;
+    }
+    let mean = pivot + workgroup_sum2(sum, local_index) / f32(params.len);
+    sum = vec2f(0.0);
+    for (var i = start + local_index; i < end; i += WORKGROUP) {
+        let deviation = vec2f(x[i], g[i]) - mean;
+        sum += deviation.x * deviation;
+    }
+    let moments = workgroup_sum2(sum, local_index) / f32(params.len);
+    let r = 1.0 / sqrt(moments.x + params.eps);
+    let along = moments.y * r * r;
+    for (var i = start + local_index; i < end; i += WORKGROUP) {
+        out[i] = r * (g[i] - mean.y - (x[i] - mean.x) * along);
+    }
+}

@@ -1,0 +1,110 @@
+//! Every operation on every adapter of this machine against the processor: the registry's cases,
+//! and random shapes; forward, and the gradients where there are any.
+
+use gpu::Context;
+use gpu::testing::{run, trials};
+use libtest_mimic::Failed;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use std::process::ExitCode;
+use tensor::ops::{Case, Family, registry};
+use tensor::{Device, Result, Tensor, grad};
+
+/// Largest difference in proportion to the largest value. Sums of some thousand products of f32,
+/// added in another order, stay well below it.
+const TOLERANCE: f32 = 1e-5;
+
+/// Random cases of each family on each adapter.
+const RANDOM_CASES: u32 = 32;
+
+fn main() -> ExitCode {
+    let all = registry().into_iter().flat_map(
+        |Family {
+             name,
+             cases,
+             random,
+             ..
+         }| {
+            let fixed = trials(name, move |gpu| {
+                for (seed, case) in (0..).zip(cases()) {
+                    compare(gpu, &case, seed)
+                        .map_err(|reason| format!("{}: {reason}", case.label()))?;
+                }
+                Ok(())
+            });
+            let random = trials(&format!("{name}, random"), move |gpu| {
+                random_shapes(gpu, random)
+            });
+            fixed.into_iter().chain(random)
+        },
+    );
+    run(all.collect())
+}
+
+fn random_shapes(gpu: &Context, random: fn(&mut ChaCha8Rng) -> Case) -> Result<(), Failed> {
+    let regressions = "tests/parity.proptest-regressions";
+    let mut runner = TestRunner::new(Config {
+        cases: RANDOM_CASES,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        ..Config::default()
+    });
+    // Half a seed is as good as a seed: shrinking it has no meaning.
+    let outcome = runner.run(&any::<u64>().no_shrink(), |seed| {
+        let case = random(&mut ChaCha8Rng::seed_from_u64(seed));
+        compare(gpu, &case, seed).map_err(|reason| {
+            TestCaseError::fail(format!("{} from seed {seed}: {reason}", case.label()))
+        })
+    });
+    outcome.map_err(|error| error.to_string().into())
+}
+
+/// Runs a case on both devices.
+fn compare(gpu: &Context, case: &Case, seed: u64) -> Result<(), String> {
+    let gpu = Device::Gpu(gpu.clone());
+    let on = |device| results(case, seed, device).map_err(|error| error.to_string());
+    for ((what, expected), (_, given)) in on(&Device::Cpu)?.iter().zip(on(&gpu)?) {
+        let error = difference(&given, expected);
+        // A comparison that NaN fails.
+        if !(error <= TOLERANCE) {
+            return Err(format!("{what} differs by {error:.1e}"));
+        }
+    }
+    Ok(())
+}
+
+/// The output, and the gradients of a weighted sum of it.
+fn results(case: &Case, seed: u64, device: &Device) -> Result<Vec<(String, Vec<f32>)>> {
+    let inputs: Vec<Tensor> = case
+        .tensors(seed, device)?
+        .iter()
+        .map(Tensor::with_grad)
+        .collect();
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
+    let out = case.apply(&inputs)?;
+    let mut results = vec![("the output".to_owned(), out.to_vec()?)];
+    if case.derivatives > 0 {
+        let weights: Vec<f32> = (0..out.shape().len())
+            .map(|i| (i as f32 * 0.7 + 0.3).sin())
+            .collect();
+        let weights = Tensor::from_slice(&weights, out.shape(), device)?;
+        let gradients = grad(&out.mul(&weights)?.sum()?, &inputs)?;
+        for (i, gradient) in gradients.iter().enumerate() {
+            results.push((format!("the gradient of input {i}"), gradient.to_vec()?));
+        }
+    }
+    Ok(results)
+}
+
+/// max |given − expected| / max |expected|
+fn difference(given: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(given.len(), expected.len());
+    // `f32::max` would lose a NaN.
+    let largest = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0.0, |a: f32, b| if b > a || b.is_nan() { b } else { a })
+    };
+    let scale = largest(&mut expected.iter().map(|value| value.abs()));
+    let error = largest(&mut given.iter().zip(expected).map(|(a, b)| (a - b).abs()));
+    error / (scale + 1e-6)
+}
