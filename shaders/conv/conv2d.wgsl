@@ -4,6 +4,7 @@
 
 struct Params {
     gemm: Gemm,
+    window: Window,
     // Of the image.
     channels: u32,
     height: u32,
@@ -11,6 +12,8 @@ struct Params {
     // Of the output.
     down: u32,
     across: u32,
+    // Whether to add one; if not, `bias` is anything.
+    has_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -19,15 +22,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-override KERNEL_H: u32 = 3u;
-override KERNEL_W: u32 = 3u;
-override STRIDE: u32 = 1u;
-override PADDING: u32 = 1u;
-override BIAS: bool = false;
-
 const A_ALONG_DEPTH: bool = true;
 const B_ALONG_DEPTH: bool = false;
 
+#import lib/window.wgsl
 // After the overrides: naga 30 fails on those that follow an array whose length is computed of some.
 #import lib/gemm.wgsl
 
@@ -43,12 +41,13 @@ struct Column {
 }
 
 fn column_at(column: u32) -> Column {
+    let window = window();
     let plane = params.down * params.across;
     let item = column / plane;
     let position = column - item * plane;
     let down = position / params.across;
-    let y = down * STRIDE - PADDING;
-    let x = (position - down * params.across) * STRIDE - PADDING;
+    let y = down * window.stride - window.padding;
+    let x = (position - down * params.across) * window.stride - window.padding;
     return Column(
         item * params.channels * params.height * params.width + y * params.width + x,
         y,
@@ -66,10 +65,11 @@ struct Depth {
 }
 
 fn depth_at(k: u32) -> Depth {
-    let channel = k / (KERNEL_H * KERNEL_W);
-    let tap = k % (KERNEL_H * KERNEL_W);
-    let y = tap / KERNEL_W;
-    let x = tap % KERNEL_W;
+    let window = window();
+    let channel = k / (window.kernel_h * window.kernel_w);
+    let tap = k % (window.kernel_h * window.kernel_w);
+    let y = tap / window.kernel_w;
+    let x = tap % window.kernel_w;
     return Depth(k, (channel * params.height + y) * params.width + x, y, x);
 }
 
@@ -78,8 +78,9 @@ fn a_at(row: u32, depth: Depth) -> f32 {
 }
 
 fn b_at(column: Column, depth: Depth) -> f32 {
+    let window = window();
     // Coordinates below zero have wrapped to large ones.
-    if PADDING == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
+    if window.padding == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
         return image[column.image + depth.image];
     }
     return 0.0;
@@ -87,7 +88,7 @@ fn b_at(column: Column, depth: Depth) -> f32 {
 
 fn store(row: u32, column: Column, value: f32) {
     var total = value;
-    if BIAS && split == 0u {
+    if params.has_bias != 0u && split == 0u {
         total += bias[row];
     }
     out[split * params.gemm.len + column.out + row * params.down * params.across] = total;

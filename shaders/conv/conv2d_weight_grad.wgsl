@@ -4,6 +4,7 @@
 
 struct Params {
     gemm: Gemm,
+    window: Window,
     // Of the image.
     channels: u32,
     height: u32,
@@ -18,14 +19,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> grad: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-override KERNEL_H: u32 = 3u;
-override KERNEL_W: u32 = 3u;
-override STRIDE: u32 = 1u;
-override PADDING: u32 = 1u;
-
 const A_ALONG_DEPTH: bool = true;
 const B_ALONG_DEPTH: bool = true;
 
+#import lib/window.wgsl
 // After the overrides: naga 30 fails on those that follow an array whose length is computed of some.
 #import lib/gemm.wgsl
 
@@ -41,10 +38,11 @@ struct Column {
 }
 
 fn column_at(column: u32) -> Column {
-    let channel = column / (KERNEL_H * KERNEL_W);
-    let tap = column % (KERNEL_H * KERNEL_W);
-    let y = tap / KERNEL_W;
-    let x = tap % KERNEL_W;
+    let window = window();
+    let channel = column / (window.kernel_h * window.kernel_w);
+    let tap = column % (window.kernel_h * window.kernel_w);
+    let y = tap / window.kernel_w;
+    let x = tap % window.kernel_w;
     return Column((channel * params.height + y) * params.width + x, y, x, column);
 }
 
@@ -58,12 +56,13 @@ struct Depth {
 }
 
 fn depth_at(k: u32) -> Depth {
+    let window = window();
     let plane = params.down * params.across;
     let item = k / plane;
     let position = k - item * plane;
     let down = position / params.across;
-    let y = down * STRIDE - PADDING;
-    let x = (position - down * params.across) * STRIDE - PADDING;
+    let y = down * window.stride - window.padding;
+    let x = (position - down * params.across) * window.stride - window.padding;
     return Depth(
         item * params.gemm.rows * plane + position,
         item * params.channels * params.height * params.width + y * params.width + x,
@@ -77,8 +76,9 @@ fn a_at(row: u32, depth: Depth) -> f32 {
 }
 
 fn b_at(column: Column, depth: Depth) -> f32 {
+    let window = window();
     // Coordinates below zero have wrapped to large ones.
-    if PADDING == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
+    if window.padding == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
         return image[column.image + depth.image];
     }
     return 0.0;

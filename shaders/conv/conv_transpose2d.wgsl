@@ -6,6 +6,7 @@
 struct Params {
     // `columns` and `depth` are those of the largest phase.
     gemm: Gemm,
+    window: Window,
     batch: u32,
     // Of the image.
     channels: u32,
@@ -14,6 +15,8 @@ struct Params {
     // Of the output.
     down: u32,
     across: u32,
+    // Whether to add one; if not, `bias` is anything.
+    has_bias: u32,
     // Phases side by side.
     phases_x: u32,
 }
@@ -24,29 +27,21 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-override KERNEL_H: u32 = 3u;
-override KERNEL_W: u32 = 3u;
-override STRIDE: u32 = 1u;
-override PADDING: u32 = 1u;
-override BIAS: bool = false;
-// The most taps that a phase has side by side: ⌈KERNEL_W / STRIDE⌉. Others have one less.
-override TAPS_X: u32 = 3u;
-override FEWER_TAPS_X: u32 = 2u;
-
 const A_ALONG_DEPTH: bool = true;
 const B_ALONG_DEPTH: bool = false;
 
+#import lib/window.wgsl
 // After the overrides: naga 30 fails on those that follow an array whose length is computed of some.
 #import lib/gemm.wgsl
 
 struct Phase {
-    // The first position's coordinates in the output; the others follow by STRIDE.
+    // The first position's coordinates in the output; the others follow by the stride.
     y: u32,
     x: u32,
     // Its positions.
     down: u32,
     across: u32,
-    // Its first tap; the others follow by STRIDE.
+    // Its first tap; the others follow by the stride.
     tap_y: u32,
     tap_x: u32,
     // The pixel that the first tap sees from the first position; tap t sees the t-th before it.
@@ -57,27 +52,33 @@ struct Phase {
     all_taps_x: bool,
 }
 
+// The most taps that a phase has side by side; others have one less.
+fn most_taps_x() -> u32 {
+    return (window().kernel_w + window().stride - 1u) / window().stride;
+}
+
 var<private> phase: Phase;
 var<private> split: u32;
 
 fn phase_at(layer: u32) -> Phase {
+    let window = window();
     let y = layer / params.phases_x;
     let x = layer % params.phases_x;
-    let tap_y = (y + PADDING) % STRIDE;
-    let tap_x = (x + PADDING) % STRIDE;
-    let taps_y = (max(KERNEL_H, tap_y) - tap_y + STRIDE - 1u) / STRIDE;
-    let taps_x = (max(KERNEL_W, tap_x) - tap_x + STRIDE - 1u) / STRIDE;
+    let tap_y = (y + window.padding) % window.stride;
+    let tap_x = (x + window.padding) % window.stride;
+    let taps_y = (max(window.kernel_h, tap_y) - tap_y + window.stride - 1u) / window.stride;
+    let taps_x = (max(window.kernel_w, tap_x) - tap_x + window.stride - 1u) / window.stride;
     return Phase(
         y,
         x,
-        (params.down - y + STRIDE - 1u) / STRIDE,
-        (params.across - x + STRIDE - 1u) / STRIDE,
+        (params.down - y + window.stride - 1u) / window.stride,
+        (params.across - x + window.stride - 1u) / window.stride,
         tap_y,
         tap_x,
-        (y + PADDING) / STRIDE,
-        (x + PADDING) / STRIDE,
+        (y + window.padding) / window.stride,
+        (x + window.padding) / window.stride,
         taps_y * taps_x,
-        taps_x == TAPS_X,
+        taps_x == most_taps_x(),
     );
 }
 
@@ -91,6 +92,7 @@ struct Column {
 }
 
 fn column_at(column: u32) -> Column {
+    let window = window();
     let plane = phase.down * phase.across;
     let item = column / plane;
     let position = column - item * plane;
@@ -98,8 +100,8 @@ fn column_at(column: u32) -> Column {
     let across = position - down * phase.across;
     let y = phase.image_y + down;
     let x = phase.image_x + across;
-    let out_y = phase.y + down * STRIDE;
-    let out_x = phase.x + across * STRIDE;
+    let out_y = phase.y + down * window.stride;
+    let out_x = phase.x + across * window.stride;
     return Column(
         (item * params.channels * params.height + y) * params.width + x,
         y,
@@ -118,14 +120,17 @@ struct Depth {
 }
 
 fn depth_at(k: u32) -> Depth {
+    let window = window();
     let channel = k / phase.taps;
     let tap = k - channel * phase.taps;
     // Two divisions by constants are cheaper than one by a variable.
-    let y = select(tap / FEWER_TAPS_X, tap / TAPS_X, phase.all_taps_x);
-    let x = tap - y * select(FEWER_TAPS_X, TAPS_X, phase.all_taps_x);
-    let weight = (phase.tap_y + y * STRIDE) * KERNEL_W + phase.tap_x + x * STRIDE;
+    let most = most_taps_x();
+    let fewer = max(most, 2u) - 1u;
+    let y = select(tap / fewer, tap / most, phase.all_taps_x);
+    let x = tap - y * select(fewer, most, phase.all_taps_x);
+    let weight = (phase.tap_y + y * window.stride) * window.kernel_w + phase.tap_x + x * window.stride;
     return Depth(
-        channel * params.gemm.rows * KERNEL_H * KERNEL_W + weight,
+        channel * params.gemm.rows * window.kernel_h * window.kernel_w + weight,
         (channel * params.height - y) * params.width - x,
         y,
         x,
@@ -133,7 +138,8 @@ fn depth_at(k: u32) -> Depth {
 }
 
 fn a_at(row: u32, depth: Depth) -> f32 {
-    return weight[depth.weight + row * KERNEL_H * KERNEL_W];
+    let window = window();
+    return weight[depth.weight + row * window.kernel_h * window.kernel_w];
 }
 
 fn b_at(column: Column, depth: Depth) -> f32 {
@@ -146,7 +152,7 @@ fn b_at(column: Column, depth: Depth) -> f32 {
 
 fn store(row: u32, column: Column, value: f32) {
     var total = value;
-    if BIAS && split == 0u {
+    if params.has_bias != 0u && split == 0u {
         total += bias[row];
     }
     out[split * params.gemm.len + column.out + row * params.down * params.across] = total;

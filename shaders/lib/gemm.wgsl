@@ -135,14 +135,23 @@ fn multiply(gemm: Gemm, tile: Tile, local_index: u32) {
             }
         }
         workgroupBarrier();
+        // Summed a step at a time: rounding errors grow with the root of the depth otherwise.
+        var part_0 = vec4f(0.0);
+        var part_1 = vec4f(0.0);
+        var part_2 = vec4f(0.0);
+        var part_3 = vec4f(0.0);
         for (var k = 0u; k < K_STEP; k++) {
             let a = tile_a[k * (GROUP_M + 1u) + my_row];
             let b = tile_b[k * (GROUP_N + 1u) + my_column];
-            sum_0 += a.x * b;
-            sum_1 += a.y * b;
-            sum_2 += a.z * b;
-            sum_3 += a.w * b;
+            part_0 = fma(vec4f(a.x), b, part_0);
+            part_1 = fma(vec4f(a.y), b, part_1);
+            part_2 = fma(vec4f(a.z), b, part_2);
+            part_3 = fma(vec4f(a.w), b, part_3);
         }
+        sum_0 += part_0;
+        sum_1 += part_1;
+        sum_2 += part_2;
+        sum_3 += part_3;
         workgroupBarrier();
     }
 

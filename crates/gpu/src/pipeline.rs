@@ -130,10 +130,11 @@ impl Pipelines {
             layout: Some(&pipeline_layout),
             module,
             entry_point: Some("main"),
-            // Workgroup memory starts as zeros, as WGSL says: kernels mean the same everywhere.
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: overrides,
-                ..Default::default()
+                // Kernels write workgroup memory before they read it. Zeroing it first takes time,
+                // and GL's compilers seconds for the unrolled assignments.
+                zero_initialize_workgroup_memory: false,
             },
             cache: None,
         });

@@ -19,7 +19,7 @@ mod transform;
 
 pub use decode::{MAX_BYTES, MAX_SIDE, decode};
 pub use error::Error;
-pub use image::RgbImage;
+pub use image::{Rgb, RgbImage};
 pub use list::list;
 pub use planar::{from_chw, to_chw};
 pub use resize::{resize, resize_f32};

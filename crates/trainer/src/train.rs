@@ -64,7 +64,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         }
         None => RunDir::create(&mut settings)?,
     };
-    let trained = Training {
+    let training = Training {
         samples: Samples::pick(&data, settings.model.size)?,
         loader: Loader::start(dataset.clone(), &settings.model, model.steps()),
         metrics: dir.metrics(model.steps())?,
@@ -76,7 +76,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         device,
         total,
     };
-    trained.train()
+    training.train(args.quiet)
 }
 
 fn open_dataset(data: &Path, config: &Config, quiet: bool) -> Result<Dataset> {
@@ -153,7 +153,7 @@ struct Training {
 }
 
 impl Training {
-    fn train(mut self) -> Result<Ending> {
+    fn train(mut self, quiet: bool) -> Result<Ending> {
         let begun = Instant::now();
         self.progress
             .line(&format!("run         {}", self.dir.path().display()));
@@ -184,7 +184,9 @@ impl Training {
             }
         }
         self.progress.finish();
-        self.say_goodbye(begun.elapsed());
+        if !quiet {
+            self.say_goodbye(begun.elapsed());
+        }
         Ok(Ending::Finished)
     }
 

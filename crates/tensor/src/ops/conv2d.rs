@@ -62,6 +62,20 @@ pub(super) fn flops(out: [usize; 4], weight: [usize; 4]) -> f64 {
     2.0 * (n * h * w) as f64 * weight.iter().product::<usize>() as f64
 }
 
+/// Fixes the window `[kh, kw, stride, padding]` in a pipeline of its own if it is one that networks
+/// are made of; others share one that takes it from its parameters.
+pub(super) fn window_overrides(window: [usize; 4]) -> Vec<(&'static str, f64)> {
+    let [kh, kw, stride, padding] = window;
+    let usual = kh == kw && matches!(kh, 1 | 3 | 4 | 7) && stride <= 2 && padding < kh;
+    match usual {
+        true => ["KERNEL_H", "KERNEL_W", "STRIDE", "PADDING"]
+            .into_iter()
+            .zip(window.map(|value| value as f64))
+            .collect(),
+        false => Vec::new(),
+    }
+}
+
 /// Fills the channels of an image with their biases, so that products can be added onto them.
 pub(super) fn fill_bias(image: &mut [f32], plane: usize, bias: Option<&CpuArray<'_>>) {
     let Some(bias) = bias else {
@@ -113,23 +127,24 @@ impl Op for Conv2d {
         let [_, _, down, across] = out.shape.nchw();
         let (image, weight) = (inputs[0].data, inputs[1].data);
         let bias = inputs.get(2).map(|bias| bias.data);
+        let window = [kh, kw, self.stride, self.padding];
         let gemm = Gemm {
             kernel: &shaders::conv::CONV2D,
             rows: m,
             columns: n * down * across,
             depth: c * kh * kw,
             layers: 1,
-            overrides: &[
-                ("KERNEL_H", kh as f64),
-                ("KERNEL_W", kw as f64),
-                ("STRIDE", self.stride as f64),
-                ("PADDING", self.padding as f64),
-                ("BIAS", bias.is_some().into()),
-            ],
+            overrides: &window_overrides(window),
             // Without a bias the weight stands in its place, unread.
             buffers: &[image, weight, bias.unwrap_or(weight)],
         };
-        gemm.run(gpu, [c, h, w, down, across], out.data)
+        let [kh, kw, stride, padding] = window;
+        let has_bias = usize::from(bias.is_some());
+        gemm.run(
+            gpu,
+            [kh, kw, stride, padding, c, h, w, down, across, has_bias],
+            out.data,
+        )
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -95,21 +95,22 @@ impl Op for Conv2dWeightGrad {
         let [n, c, h, w] = inputs[0].shape.nchw();
         let [_, m, down, across] = inputs[1].shape.nchw();
         let [kh, kw] = self.kernel;
+        let window = [kh, kw, self.stride, self.padding];
         let gemm = Gemm {
             kernel: &shaders::conv::CONV2D_WEIGHT_GRAD,
             rows: m,
             columns: c * kh * kw,
             depth: n * down * across,
             layers: 1,
-            overrides: &[
-                ("KERNEL_H", kh as f64),
-                ("KERNEL_W", kw as f64),
-                ("STRIDE", self.stride as f64),
-                ("PADDING", self.padding as f64),
-            ],
+            overrides: &conv2d::window_overrides(window),
             buffers: &[inputs[0].data, inputs[1].data],
         };
-        gemm.run(gpu, [c, h, w, down, across], out.data)
+        let [kh, kw, stride, padding] = window;
+        gemm.run(
+            gpu,
+            [kh, kw, stride, padding, c, h, w, down, across],
+            out.data,
+        )
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -100,26 +100,27 @@ impl Op for ConvTranspose2d {
         let stride = self.stride;
         // Phases down and across; where the output is smaller than the stride, some have no pixel.
         let phases = [stride.min(down), stride.min(across)];
-        let taps = [kh.div_ceil(stride), kw.div_ceil(stride)];
+        let taps = kh.div_ceil(stride) * kw.div_ceil(stride);
+        let window = [kh, kw, stride, self.padding];
         let gemm = Gemm {
             kernel: &shaders::conv::CONV_TRANSPOSE2D,
             rows: c,
             columns: n * down.div_ceil(stride) * across.div_ceil(stride),
-            depth: m * taps[0] * taps[1],
+            depth: m * taps,
             layers: phases[0] * phases[1],
-            overrides: &[
-                ("KERNEL_H", kh as f64),
-                ("KERNEL_W", kw as f64),
-                ("STRIDE", stride as f64),
-                ("PADDING", self.padding as f64),
-                ("BIAS", bias.is_some().into()),
-                ("TAPS_X", taps[1] as f64),
-                ("FEWER_TAPS_X", taps[1].saturating_sub(1).max(1) as f64),
-            ],
+            overrides: &conv2d::window_overrides(window),
             // Without a bias the weight stands in its place, unread.
             buffers: &[image, weight, bias.unwrap_or(weight)],
         };
-        gemm.run(gpu, [n, m, h, w, down, across, phases[1]], out.data)
+        let padding = self.padding;
+        let has_bias = usize::from(bias.is_some());
+        gemm.run(
+            gpu,
+            [
+                kh, kw, stride, padding, n, m, h, w, down, across, has_bias, phases[1],
+            ],
+            out.data,
+        )
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

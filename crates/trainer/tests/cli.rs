@@ -1,0 +1,373 @@
+//! The program as its user meets it: runs that work, and what bad input gets: one paragraph that
+//! names the thing and what to do, exit status 1 (2 for usage), no panic, nothing half-written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use images::RgbImage;
+use tempfile::TempDir;
+
+/// Flags of a run that takes a second.
+const SMALL: &str = "--size 32 --load-size 36 --ngf 4 --ndf 4 --steps 4 --sample-every 2 \
+                     --checkpoint-every 2 --device cpu --quiet";
+
+struct Scratch(TempDir);
+
+impl Scratch {
+    /// A folder with a small data set in `data`.
+    fn new() -> Self {
+        let scratch = Scratch(tempfile::tempdir().unwrap());
+        for (i, name) in ["trainA", "trainB", "testA", "testB"]
+            .into_iter()
+            .enumerate()
+        {
+            let folder = scratch.path("data").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            for j in 0..3 {
+                picture(40 + 3 * j, 40, i as u32)
+                    .save(folder.join(format!("{j}.png")))
+                    .unwrap();
+            }
+        }
+        scratch
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn trainer(&self, args: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command
+            .current_dir(self.0.path())
+            .args(args.split_whitespace());
+        command.env_remove("HENSHIN_DEVICE").output().unwrap()
+    }
+
+    fn succeeds(&self, args: &str) -> Output {
+        let output = self.trainer(args);
+        assert!(output.status.success(), "{args}: {}", stderr(&output));
+        output
+    }
+
+    /// The message of a call that must fail as user errors do.
+    fn fails(&self, args: &str, names: &[&str]) -> String {
+        let output = self.trainer(args);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{args}: {message}");
+        assert!(!message.contains("panicked"), "{message}");
+        let lines: Vec<&str> = message
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(lines.len(), 1, "one paragraph: {message}");
+        for name in names {
+            assert!(
+                lines[0].contains(name),
+                "{args} does not name {name}: {message}"
+            );
+        }
+        message
+    }
+
+    fn train(&self, run: &str) {
+        self.succeeds(&format!("--data data --out {run} {SMALL}"));
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        images::Rgb([
+            (x * 5 + seed * 40) as u8,
+            (y * 6) as u8,
+            ((x ^ y) * 4) as u8,
+        ])
+    })
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| name(entry.unwrap()))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_run_leaves_what_the_readme_says() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    let run = scratch.path("run");
+    assert_eq!(
+        files(&run),
+        ["checkpoints", "config.toml", "metrics.jsonl", "samples"]
+    );
+    assert_eq!(
+        files(&run.join("samples")),
+        ["000000.png", "000002.png", "000004.png"]
+    );
+    assert_eq!(
+        files(&run.join("checkpoints")),
+        ["000002.safetensors", "000004.safetensors"]
+    );
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = metrics
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 4);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line["step"], i + 1);
+        for name in [
+            "G_A", "G_B", "cycle_A", "cycle_B", "idt_A", "idt_B", "D_A", "D_B",
+        ] {
+            assert!(line[name].as_f64().unwrap().is_finite(), "{name} in {line}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_a_resumed_one_too() {
+    let scratch = Scratch::new();
+    scratch.train("one");
+    scratch.train("two");
+    let metrics = |run: &str| fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("one"), metrics("two"));
+
+    // Two steps of four, the rest after a resume.
+    fs::copy(
+        scratch.path("one/checkpoints/000002.safetensors"),
+        scratch.path("two/checkpoints/000002.safetensors"),
+    )
+    .unwrap();
+    fs::remove_file(scratch.path("two/checkpoints/000004.safetensors")).unwrap();
+    scratch.succeeds("--resume two --quiet");
+    assert_eq!(metrics("one"), metrics("two"));
+    let checkpoint = |run: &str| fs::read(scratch.path(run).join("samples/000004.png")).unwrap();
+    assert_eq!(checkpoint("one"), checkpoint("two"));
+    scratch.fails("--resume two --quiet", &["two", "--steps"]);
+}
+
+#[test]
+fn translations_have_the_size_of_their_input() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    let input = scratch.path("in put");
+    fs::create_dir(&input).unwrap();
+    let sizes = [(1, 1), (37, 61), (64, 64), (3, 200), (2000, 10)];
+    for (w, h) in sizes {
+        picture(w, h, 1)
+            .save(input.join(format!("é {w}x{h}.png")))
+            .unwrap();
+    }
+    let run = |direction: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+            .current_dir(scratch.0.path())
+            .args(["translate", "run", "--input", "in put", "--output", "out"])
+            .args(["--direction", direction, "--device", "cpu"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        sizes.map(|(w, h)| {
+            let out = images::decode(&scratch.path("out").join(format!("é {w}x{h}.png"))).unwrap();
+            assert_eq!(out.dimensions(), (w, h));
+            out
+        })
+    };
+    assert_ne!(run("AtoB"), run("BtoA"), "the directions differ");
+}
+
+#[test]
+fn pictures_that_cannot_be_read_do_not_keep_others_from_translation() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    fs::create_dir(scratch.path("in")).unwrap();
+    picture(20, 20, 1)
+        .save(scratch.path("in/good.png"))
+        .unwrap();
+    fs::write(scratch.path("in/text.jpg"), "this is text").unwrap();
+    let translate = "translate run --input in --output out --device cpu";
+    scratch.fails(translate, &["text.jpg", "not an image"]);
+    assert_eq!(files(&scratch.path("out")), ["good.png"]);
+    scratch.fails(
+        "translate run --input nowhere.png --output out --device cpu",
+        &["nowhere.png"],
+    );
+}
+
+#[test]
+fn data_that_cannot_be_trained_on() {
+    let scratch = Scratch::new();
+    let train = |data: &str| format!("--data {data} --out run {SMALL}");
+    scratch.fails(&train("nowhere"), &["nowhere", "trainA", "prepare-faces"]);
+
+    fs::create_dir_all(scratch.path("empty/trainA")).unwrap();
+    fs::create_dir_all(scratch.path("empty/trainB")).unwrap();
+    scratch.fails(&train("empty"), &["no images", "trainA"]);
+
+    fs::create_dir_all(scratch.path("half")).unwrap();
+    fs::rename(scratch.path("data/trainA"), scratch.path("half/trainA")).unwrap();
+    scratch.fails(&train("half"), &["half/trainB"]);
+
+    fs::rename(scratch.path("half/trainA"), scratch.path("data/trainA")).unwrap();
+    fs::write(scratch.path("data/trainA/text.jpg"), "this is text").unwrap();
+    let whole = fs::read(scratch.path("data/trainA/0.png")).unwrap();
+    fs::write(
+        scratch.path("data/trainA/short.png"),
+        &whole[..whole.len() / 2],
+    )
+    .unwrap();
+    scratch.fails(
+        &train("data"),
+        &["text.jpg", "short.png", "cut short", "Remove them"],
+    );
+    assert!(!scratch.path("run").exists(), "nothing half-written");
+}
+
+#[test]
+fn pictures_of_odd_shapes_are_trained_on() {
+    let scratch = Scratch::new();
+    picture(1, 1, 0)
+        .save(scratch.path("data/trainA/dot.png"))
+        .unwrap();
+    picture(20_000, 10, 0)
+        .save(scratch.path("data/trainB/line.png"))
+        .unwrap();
+    scratch.train("run");
+}
+
+#[test]
+fn options_that_do_not_work() {
+    let scratch = Scratch::new();
+    let with = |more: &str| format!("--data data --out run {SMALL} {more}");
+    let replace = |from: &str, to: &str| with("").replace(from, to);
+    scratch.fails(
+        &replace("--size 32", "--size 33"),
+        &["size = 33", "try 32 or 36"],
+    );
+    scratch.fails(&replace("--size 32", "--size 12"), &["PatchGAN"]);
+    scratch.fails(&replace("--load-size 36", "--load-size 20"), &["load_size"]);
+    scratch.fails(&with("--generator unet_128"), &["unet_128", "128"]);
+    scratch.fails(&with("--batch 0"), &["batch"]);
+    scratch.fails(
+        &replace("--device cpu", "--device no-such-device"),
+        &["no-such-device"],
+    );
+    assert!(!scratch.path("run").exists(), "nothing half-written");
+
+    fs::write(scratch.path("typo.toml"), "lamda_a = 5\n").unwrap();
+    scratch.fails(
+        &with("--config typo.toml"),
+        &["lamda_a", "did you mean lambda_a", "typo.toml"],
+    );
+    fs::write(scratch.path("type.toml"), "pool_size = \"wide\"\n").unwrap();
+    scratch.fails(&with("--config type.toml"), &["pool_size", "type.toml"]);
+    scratch.fails(&with("--config nowhere.toml"), &["nowhere.toml"]);
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let scratch = Scratch::new();
+    for args in [
+        "--no-such-flag",
+        "--steps many",
+        "--generator resnet_7blocks",
+        "translate",
+    ] {
+        assert_eq!(scratch.trainer(args).status.code(), Some(2), "{args}");
+    }
+}
+
+#[test]
+fn runs_and_checkpoints_that_are_not_there_or_broken() {
+    let scratch = Scratch::new();
+    picture(20, 20, 1).save(scratch.path("a.png")).unwrap();
+    let translate = |run: &str| format!("translate {run} --input a.png --output out --device cpu");
+    scratch.fails(&translate("nowhere"), &["nowhere"]);
+    scratch.fails(&translate("data"), &["data", "not the folder of a run"]);
+    scratch.fails(
+        "--resume data --quiet",
+        &["data", "not the folder of a run"],
+    );
+
+    scratch.train("run");
+    let newest = scratch.path("run/checkpoints/000004.safetensors");
+    let whole = fs::read(&newest).unwrap();
+    for len in [0, 7, 5000, whole.len() - 1] {
+        fs::write(&newest, &whole[..len]).unwrap();
+        scratch.fails(&translate("run"), &["000004.safetensors", "cut short"]);
+    }
+    assert!(!scratch.path("out").exists(), "nothing half-written");
+    scratch.fails(
+        &format!("--data data --out run {SMALL}"),
+        &["run", "--resume"],
+    );
+    scratch.succeeds(&translate("run/checkpoints/000002.safetensors"));
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let scratch = Scratch::new();
+    // Below a regular file nobody can write, not even root.
+    fs::write(scratch.path("file"), "").unwrap();
+    scratch.fails(
+        &format!("--data data --out file/run {SMALL}"),
+        &["file/run", "--out"],
+    );
+    scratch.train("run");
+    let translate = "translate run --input data/testA --output file/out --device cpu";
+    scratch.fails(translate, &["file/out", "--output"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_says_how_to_go_on_and_exits_130() {
+    let scratch = Scratch::new();
+    let args = format!("--data data --out run {SMALL}").replace("--steps 4", "--steps 100000");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .current_dir(scratch.0.path())
+        .args(args.split_whitespace())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = scratch.path("run/metrics.jsonl");
+    while !fs::metadata(&metrics).is_ok_and(|metadata| metadata.len() > 0) {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it must run until it is stopped"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(
+        stderr(&output).contains("--resume run"),
+        "{}",
+        stderr(&output)
+    );
+    let steps = fs::read_to_string(&metrics).unwrap().lines().count();
+    let newest = files(&scratch.path("run/checkpoints")).pop().unwrap();
+    assert_eq!(
+        newest,
+        format!("{steps:06}.safetensors"),
+        "the last step is saved"
+    );
+}
+
+#[test]
+fn devices_lists_the_processor() {
+    let output = Scratch::new().succeeds("devices");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--device cpu"));
+}
