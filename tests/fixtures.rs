@@ -12,6 +12,8 @@ use tensor::ops::{Activation, Interpolation, Loss};
 use tensor::{Device, Tensor, grad};
 
 type TestResult<T = ()> = Result<T, Failed>;
+/// A test of one case of a fixture.
+type Test = fn(&Fixture, &str) -> TestResult;
 
 /// Largest difference over the largest value, for operations, networks and losses.
 const RELATIVE: f32 = 1e-4;
@@ -36,21 +38,20 @@ fn main() -> ExitCode {
 /// The trials of one file, on the processor and on each adapter.
 fn trials(path: &Path) -> Vec<Trial> {
     let fixture = Fixture::read(path, &Device::Cpu).expect("a fixture can be read");
-    let cases: Vec<(String, fn(&Fixture, &str) -> TestResult)> =
-        if fixture.metadata.contains_key("steps") {
-            vec![("training steps".into(), training_steps)]
-        } else if fixture.metadata.contains_key("generator") {
-            vec![("generator".into(), network)]
-        } else if fixture.metadata.contains_key("discriminator") {
-            vec![("discriminator".into(), network)]
-        } else {
-            let name = |key: &String| Some(key.rsplit_once('/')?.0.to_owned());
-            let names: BTreeSet<String> = fixture.tensors.keys().filter_map(name).collect();
-            names
-                .into_iter()
-                .map(|name| (name, operation as _))
-                .collect()
-        };
+    let cases: Vec<(String, Test)> = if fixture.metadata.contains_key("steps") {
+        vec![("training steps".into(), training_steps)]
+    } else if fixture.metadata.contains_key("generator") {
+        vec![("generator".into(), network)]
+    } else if fixture.metadata.contains_key("discriminator") {
+        vec![("discriminator".into(), network)]
+    } else {
+        let name = |key: &String| Some(key.rsplit_once('/')?.0.to_owned());
+        let names: BTreeSet<String> = fixture.tensors.keys().filter_map(name).collect();
+        names
+            .into_iter()
+            .map(|name| (name, operation as _))
+            .collect()
+    };
     let file = path
         .file_stem()
         .expect("a file has a name")

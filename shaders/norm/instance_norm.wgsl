@@ -1,6 +1,6 @@
 // Instance norm: (x − mean)·r with r = 1 / √(variance + eps), or r alone. A workgroup does a plane:
 // its invocations stride over it twice, for the mean and for the variance around that, since
-// E[x²] − E[x]² cancels. The mean is taken around the first value, so large offsets cost no bits.
+// E[x²] − E[x]² cancels. All is told from the first value, so that large offsets cost no bits.
 
 #import lib/sum.wgsl
 
@@ -36,10 +36,11 @@ fn main(
     for (var i = start + local_index; i < end; i += WORKGROUP) {
         sum += x[i] - pivot;
     }
-    let mean = pivot + workgroup_sum(sum, local_index) / f32(params.len);
+    let mean = workgroup_sum(sum, local_index) / f32(params.len);
     sum = 0.0;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        sum += (x[i] - mean) * (x[i] - mean);
+        let deviation = x[i] - pivot - mean;
+        sum += deviation * deviation;
     }
     let variance = workgroup_sum(sum, local_index) / f32(params.len);
     let r = 1.0 / sqrt(variance + params.eps);
@@ -50,6 +51,6 @@ fn main(
         return;
     }
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        out[i] = (x[i] - mean) * r;
+        out[i] = (x[i] - pivot - mean) * r;
     }
 }

@@ -30,22 +30,23 @@ fn main(
     }
     let start = plane * params.len;
     let end = start + params.len;
-    // Around the first values, so that large offsets cost no bits.
+    // All is told from the first values, so that large offsets cost no bits.
     let pivot = vec2f(x[start], g[start]);
     var sum = vec2f(0.0);
     for (var i = start + local_index; i < end; i += WORKGROUP) {
         sum += vec2f(x[i], g[i]) - pivot;
     }
-    let mean = pivot + workgroup_sum2(sum, local_index) / f32(params.len);
+    let mean = workgroup_sum2(sum, local_index) / f32(params.len);
     sum = vec2f(0.0);
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        let deviation = vec2f(x[i], g[i]) - mean;
+        let deviation = vec2f(x[i], g[i]) - pivot - mean;
         sum += deviation.x * deviation;
     }
     let moments = workgroup_sum2(sum, local_index) / f32(params.len);
     let r = 1.0 / sqrt(moments.x + params.eps);
     let along = moments.y * r * r;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        out[i] = r * (g[i] - mean.y - (x[i] - mean.x) * along);
+        let deviation = vec2f(x[i], g[i]) - pivot - mean;
+        out[i] = r * (deviation.y - deviation.x * along);
     }
 }

@@ -80,7 +80,7 @@ fn prepares_two_folders_and_tells_about_it() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     for (from, to, names) in [
         ("orl", "photos", ["s01_01.png", "s02_01.png", "s03_01.png"]),
-        ("lorelei", "anime", ["0000.png", "0001.png", "0002.png"]),
+        ("lorelei_ink", "anime", ["0000.png", "0001.png", "0002.png"]),
     ] {
         fs::create_dir(path(to)).unwrap();
         for name in names {

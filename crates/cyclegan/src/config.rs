@@ -159,9 +159,9 @@ impl Config {
             Preset::Demo => Config {
                 size: 64,
                 load_size: 70,
-                steps: 1500,
+                steps: 2000,
                 generator: GeneratorKind::Resnet6blocks,
-                ngf: 32,
+                ngf: 16,
                 ndf: 32,
                 ..paper
             },

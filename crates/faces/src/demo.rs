@@ -10,7 +10,7 @@ use crate::{Error, Manifest, Options, Progress, Result, Summary, prepare};
 /// The folder inside `datasets` that holds the photographs: AT&T's "Database of Faces".
 const PHOTOS: &str = "orl";
 /// The folder that holds the drawings: "Lorelei" by Lisa Wischofsky.
-const ANIME: &str = "lorelei";
+const ANIME: &str = "lorelei_ink";
 /// The folder that the set is written to.
 const OUT: &str = "demo";
 /// The side of its pictures in pixels.

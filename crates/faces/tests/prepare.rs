@@ -30,7 +30,11 @@ impl Inputs {
         }
         for i in 0..8 {
             let name = format!("{i:04}.png");
-            fs::copy(shipped("lorelei").join(&name), inputs.anime().join(&name)).unwrap();
+            fs::copy(
+                shipped("lorelei_ink").join(&name),
+                inputs.anime().join(&name),
+            )
+            .unwrap();
         }
         inputs
     }

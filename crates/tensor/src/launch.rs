@@ -88,12 +88,19 @@ struct Cut {
 
 impl Gemm<'_> {
     fn cut(&self, most_splits: usize) -> Cut {
-        // Tiles of 64×64, or less where there is less; wider where there are few rows.
-        let quarter = |extent: usize| extent.div_ceil(4).max(1).next_power_of_two();
-        let group_m = quarter(self.rows).min(16);
-        let group_n = quarter(self.columns)
-            .min((256 / group_m).min(32))
-            .min(if group_m < 16 { 32 } else { 16 });
+        // Tiles of 64×64; less where there is less, and wider where there are few rows. Few sizes,
+        // since each is a pipeline of its own.
+        let group_m = match self.rows {
+            0..=4 => 1,
+            5..=16 => 4,
+            17..=32 => 8,
+            _ => 16,
+        };
+        let group_n = match self.columns {
+            0..=16 => 4,
+            _ if group_m == 16 => 16,
+            _ => 32,
+        };
         let row_tiles = self.rows.div_ceil(4 * group_m);
         let column_tiles = self.columns.div_ceil(4 * group_n);
         let tiles = row_tiles * column_tiles * self.layers;

@@ -19,7 +19,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a model (what happens without a command)
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Translate pictures with a trained model
     Translate(TranslateArgs),
     /// List the devices that --device takes

@@ -13,14 +13,16 @@ pub(crate) struct Window {
     pub padding: usize,
 }
 
-/// Positions a strip of output rows should have: enough for the matrix product to be efficient,
-/// few enough for the strip's columns (`depth` rows) to stay near the core.
+/// Output rows that a task computes: enough positions for the matrix product to be efficient, few
+/// enough for the strip's columns (`depth` rows) to stay near the core, and at least two strips, so
+/// that there is work for two cores in a small image. It depends on the shape alone.
 pub(crate) fn rows_per_strip(depth: usize, out: [usize; 2]) -> usize {
     const STRIP_VALUES: usize = 192 << 10;
     let positions = (STRIP_VALUES / depth.max(1)).clamp(64, 4096);
-    let most = (positions / out[1].max(1)).clamp(1, out[0].max(1));
+    let height = out[0].max(1);
+    let most = (positions / out[1].max(1)).clamp(1, height.div_ceil(2));
     // Strips of one height, so that no core waits for another.
-    out[0].max(1).div_ceil(out[0].max(1).div_ceil(most))
+    height.div_ceil(height.div_ceil(most))
 }
 
 /// The image coordinate under kernel tap `tap` at position `at`, if it is inside.
