@@ -1,7 +1,7 @@
 //! Upsampling by a whole factor.
 
 use crate::launch::{Launch, extents};
-use crate::op::nchw;
+use crate::op::{nchw, refuse};
 use crate::ops::{Case, Family, draw};
 use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
 
@@ -68,6 +68,9 @@ impl Op for Upsample {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [n, c, h, w] = nchw(self.name(), inputs, 0)?;
+        if self.factor == 0 {
+            return refuse(self.name(), inputs, "the factor must be at least 1");
+        }
         Ok([n, c, h * self.factor, w * self.factor].into())
     }
 
