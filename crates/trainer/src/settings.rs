@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use cyclegan::{Config, Preset};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -165,7 +165,10 @@ fn as_expected(expected: &toml::Value, given: toml::Value) -> toml::Value {
 
 /// A table as settings; the error names the key.
 fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
-    Ok(toml::from_str(&toml::to_string(&table)?)?)
+    // In one line, as all errors of the program.
+    toml::Value::Table(table)
+        .try_into()
+        .map_err(|error| anyhow!("{}", error.to_string().trim().replace('\n', " ")))
 }
 
 fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
