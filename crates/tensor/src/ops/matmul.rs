@@ -25,7 +25,7 @@ struct Extents {
 }
 
 impl Tensor {
-    /// The products a[i]·b[i] of N×m×k with N×k×n.
+    /// The products `a[i]·b[i]` of N×m×k with N×k×n.
     ///
     /// # Errors
     /// When the shapes don't go together.
@@ -39,7 +39,7 @@ impl Tensor {
         )
     }
 
-    /// The products a[i]·b[i]ᵀ of N×m×k with N×n×k.
+    /// The products `a[i]·b[i]ᵀ` of N×m×k with N×n×k.
     ///
     /// # Errors
     /// When the shapes don't go together.
