@@ -35,7 +35,7 @@ pub(crate) struct SharedOut<'a> {
     lifetime: std::marker::PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is only written through `gemm` below, whose callers keep parts disjoint.
+// SAFETY: tasks that write through it keep their parts disjoint, as its methods demand.
 unsafe impl Send for SharedOut<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedOut<'_> {}
@@ -48,6 +48,24 @@ impl<'a> SharedOut<'a> {
             len,
             lifetime: std::marker::PhantomData,
         }
+    }
+
+    /// Writes `from`, `plus` added to each value, a `step` apart from `at`.
+    ///
+    /// # Safety
+    /// No other task may touch these values meanwhile.
+    #[inline(always)]
+    pub unsafe fn write(&self, at: usize, step: usize, from: &[f32], plus: f32) {
+        debug_assert!(from.is_empty() || at + (from.len() - 1) * step < self.len);
+        for (i, value) in from.iter().enumerate() {
+            // SAFETY: inside by the assertion, ours by the caller's word.
+            unsafe { *self.pointer.add(at + i * step) = value + plus };
+        }
+    }
+
+    /// The first value; tasks must keep to their own parts.
+    pub fn as_mut_ptr(&self) -> *mut f32 {
+        self.pointer
     }
 }
 

@@ -1,12 +1,18 @@
 //! What the processor's side of operations is made of: pooled buffers, SIMD dispatch, loops over
-//! all cores, and a matrix product.
+//! all cores, a matrix product, and convolution.
 
 mod buffer;
+mod columns;
+mod convolution;
 mod gemm;
-mod im2col;
+mod implicit;
+mod lanes;
+mod planes;
 mod simd;
+mod tile;
+mod winograd;
 
 pub use buffer::{Buffer, memory_in_use};
+pub(crate) use convolution::Convolution;
 pub(crate) use gemm::{Matrix, MatrixMut, SharedOut, gemm};
-pub(crate) use im2col::{Window, col2im_add, im2col, rows_per_strip};
 pub(crate) use simd::{dot_sum, for_each_chunk, map, map2, map3, sum, vectorised};

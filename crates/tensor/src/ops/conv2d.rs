@@ -1,9 +1,7 @@
 //! Convolution (cross-correlation, as the field has it). With its gradients, [`super::conv_transpose2d`]
 //! and [`super::conv2d_weight_grad`], it is closed under differentiation.
 
-use rayon::prelude::*;
-
-use crate::cpu::{self, Matrix, MatrixMut, SharedOut, Window};
+use crate::cpu::Convolution;
 use crate::launch::Gemm;
 use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
@@ -76,16 +74,6 @@ pub(super) fn window_overrides(window: [usize; 4]) -> Vec<(&'static str, f64)> {
     }
 }
 
-/// Fills the channels of an image with their biases, so that products can be added onto them.
-pub(super) fn fill_bias(image: &mut [f32], plane: usize, bias: Option<&CpuArray<'_>>) {
-    let Some(bias) = bias else {
-        return image.fill(0.0);
-    };
-    for (plane, bias) in image.chunks_exact_mut(plane).zip(bias.data.iter().cycle()) {
-        plane.fill(*bias);
-    }
-}
-
 impl Op for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -118,7 +106,20 @@ impl Op for Conv2d {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        convolve(self, inputs[0], inputs[1], inputs.get(2), out);
+        let [items, c, h, w] = inputs[0].shape.nchw();
+        let [m, _, kh, kw] = inputs[1].shape.nchw();
+        let [_, _, down, across] = out.shape.nchw();
+        let conv = Convolution {
+            items,
+            channels: [c, m],
+            image: [h, w],
+            kernel: [kh, kw],
+            out: [down, across],
+            stride: self.stride,
+            padding: self.padding,
+        };
+        let bias = inputs.get(2).map(|bias| bias.data);
+        conv.forward(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
@@ -183,58 +184,6 @@ impl Op for Conv2d {
     fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
         Cost::bandwidth(inputs, out).with_flops(flops(out.nchw(), inputs[1].nchw()))
     }
-}
-
-/// Strip by strip of output rows: columns of the strip, then weight × columns. The strips depend
-/// on the shape alone, so the result does not depend on the number of cores.
-pub(super) fn convolve(
-    op: &Conv2d,
-    image: CpuArray<'_>,
-    weight: CpuArray<'_>,
-    bias: Option<&CpuArray<'_>>,
-    out: Array<&mut [f32]>,
-) {
-    let [n, c, h, w] = image.shape.nchw();
-    let [m, _, kh, kw] = weight.shape.nchw();
-    let [_, _, down, across] = out.shape.nchw();
-    let depth = c * kh * kw;
-    let window = Window {
-        image: [h, w],
-        kernel: [kh, kw],
-        out: [down, across],
-        stride: op.stride,
-        padding: op.padding,
-    };
-    fill_bias(out.data, down * across, bias);
-    let strip = cpu::rows_per_strip(depth, window.out);
-    let strips = down.div_ceil(strip);
-    let out = SharedOut::new(out.data);
-    (0..n * strips).into_par_iter().for_each(|task| {
-        let (item, first) = (task / strips, task % strips * strip);
-        let rows = first..(first + strip).min(down);
-        let positions = rows.len() * across;
-        let image = &image.data[item * c * h * w..][..c * h * w];
-        let mut columns = cpu::Buffer::new(depth * positions);
-        cpu::im2col(image, &window, 0..depth, rows.clone(), &mut columns);
-        let plane = down * across;
-        let dst = MatrixMut {
-            out,
-            at: item * m * plane + rows.start * across,
-            rows: plane,
-        };
-        let weight = Matrix {
-            data: weight.data,
-            rows: depth,
-            cols: 1,
-        };
-        let columns = Matrix {
-            data: &columns,
-            rows: positions,
-            cols: 1,
-        };
-        // SAFETY: tasks differ in item or in rows.
-        unsafe { cpu::gemm([m, positions, depth], dst, true, weight, columns) };
-    });
 }
 
 /// A convolution's shapes as tests and benches draw them.

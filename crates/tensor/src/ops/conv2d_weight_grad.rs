@@ -1,8 +1,6 @@
 //! The gradient of [`super::conv2d`] with respect to its weight.
 
-use rayon::prelude::*;
-
-use crate::cpu::{self, Matrix, MatrixMut, SharedOut, Window};
+use crate::cpu::Convolution;
 use crate::launch::Gemm;
 use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
@@ -38,57 +36,19 @@ impl Op for Conv2dWeightGrad {
         Ok([m, c, kh, kw].into())
     }
 
-    /// A task makes a few columns of the M×(C·kh·kw) gradient, so that none has to be added up
-    /// across tasks and the result does not depend on the number of cores.
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [n, c, h, w] = inputs[0].shape.nchw();
+        let [items, c, h, w] = inputs[0].shape.nchw();
         let [_, m, down, across] = inputs[1].shape.nchw();
-        let [kh, kw] = self.kernel;
-        let depth = c * kh * kw;
-        let window = Window {
+        let conv = Convolution {
+            items,
+            channels: [c, m],
             image: [h, w],
             kernel: self.kernel,
             out: [down, across],
             stride: self.stride,
             padding: self.padding,
         };
-        // At least two tasks, columns in multiples of 16 (a vector), 576 at the most.
-        let block = depth.div_ceil(2).next_multiple_of(16).min(576);
-        let strip = cpu::rows_per_strip(block, window.out);
-        let out = SharedOut::new(out.data);
-        (0..depth.div_ceil(block)).into_par_iter().for_each(|task| {
-            let columns_of = task * block..((task + 1) * block).min(depth);
-            let taps = columns_of.len();
-            let mut columns = cpu::Buffer::new(taps * strip * across);
-            let dst = MatrixMut {
-                out,
-                at: columns_of.start,
-                rows: depth,
-            };
-            for item in 0..n {
-                let image = &inputs[0].data[item * c * h * w..][..c * h * w];
-                let grad = &inputs[1].data[item * m * down * across..][..m * down * across];
-                for start in (0..down).step_by(strip) {
-                    let rows = start..(start + strip).min(down);
-                    let positions = rows.len() * across;
-                    let columns = &mut columns[..taps * positions];
-                    cpu::im2col(image, &window, columns_of.clone(), rows, columns);
-                    let grad = Matrix {
-                        data: &grad[start * across..],
-                        rows: down * across,
-                        cols: 1,
-                    };
-                    let columns = Matrix {
-                        data: columns,
-                        rows: 1,
-                        cols: positions,
-                    };
-                    let accumulate = (item, start) != (0, 0);
-                    // SAFETY: tasks differ in columns.
-                    unsafe { cpu::gemm([m, taps, positions], dst, accumulate, grad, columns) };
-                }
-            }
-        });
+        conv.weight_grad(inputs[0].data, inputs[1].data, out.data);
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {

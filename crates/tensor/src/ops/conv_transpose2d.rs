@@ -1,8 +1,6 @@
 //! Transposed convolution, which is also the gradient of [`super::conv2d`] with respect to its image.
 
-use rayon::prelude::*;
-
-use crate::cpu::{self, Matrix, MatrixMut, SharedOut, Window};
+use crate::cpu::Convolution;
 use crate::launch::Gemm;
 use crate::op::{nchw, refuse};
 use crate::ops::conv2d::{self, Conv2d, Setting, bias_grad, positions};
@@ -83,12 +81,19 @@ impl Op for ConvTranspose2d {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [_, _, kh, kw] = inputs[1].shape.nchw();
-        if self.stride == 1 && kh == kw && self.padding < kh {
-            self.as_convolution(inputs, out);
-        } else {
-            self.by_columns(inputs, out);
-        }
+        let [items, m, down, across] = inputs[0].shape.nchw();
+        let [_, c, kh, kw] = inputs[1].shape.nchw();
+        let conv = Convolution {
+            items,
+            channels: [c, m],
+            image: self.size,
+            kernel: [kh, kw],
+            out: [down, across],
+            stride: self.stride,
+            padding: self.padding,
+        };
+        let bias = inputs.get(2).map(|bias| bias.data);
+        conv.image_grad(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
@@ -151,93 +156,6 @@ impl Op for ConvTranspose2d {
     fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
         let flops = conv2d::flops(inputs[0].nchw(), inputs[1].nchw());
         Cost::bandwidth(inputs, out).with_flops(flops)
-    }
-}
-
-impl ConvTranspose2d {
-    /// With stride 1 it is a convolution with the weight turned round.
-    fn as_convolution(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [m, c, k, _] = inputs[1].shape.nchw();
-        let taps = k * k;
-        let mut turned = cpu::Buffer::new(inputs[1].data.len());
-        for (i, taps_from) in inputs[1].data.chunks_exact(taps).enumerate() {
-            let (from, to) = (i / c, i % c);
-            let onto = &mut turned[(to * m + from) * taps..][..taps];
-            onto.iter_mut()
-                .zip(taps_from.iter().rev())
-                .for_each(|(onto, &tap)| *onto = tap);
-        }
-        let op = Conv2d {
-            stride: 1,
-            padding: k - 1 - self.padding,
-        };
-        let weight = Array {
-            shape: [c, m, k, k].into(),
-            data: &turned[..],
-        };
-        conv2d::convolve(&op, inputs[0], weight, inputs.get(2), out);
-    }
-
-    /// A task makes a few channels: weightᵀ × image gives their columns, which are added back.
-    fn by_columns(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [_, m, h, w] = inputs[0].shape.nchw();
-        let [_, c, kh, kw] = inputs[1].shape.nchw();
-        let [height, width] = self.size;
-        let (plane, positions, depth) = (height * width, h * w, c * kh * kw);
-        let window = Window {
-            image: self.size,
-            kernel: [kh, kw],
-            out: [h, w],
-            stride: self.stride,
-            padding: self.padding,
-        };
-        conv2d::fill_bias(out.data, plane, inputs.get(2));
-        // Products with few rows are slow, so a task has at least 64 of them where it can.
-        let block = 64usize.div_ceil(kh * kw).min(c.div_ceil(2)).max(1);
-        out.data
-            .par_chunks_mut(c * plane)
-            .enumerate()
-            .for_each(|(item, image)| {
-                let from = &inputs[0].data[item * m * positions..][..m * positions];
-                image
-                    .par_chunks_mut(block * plane)
-                    .enumerate()
-                    .for_each(|(task, planes)| {
-                        let channels = task * block..(task * block + planes.len() / plane);
-                        let first = channels.start * kh * kw;
-                        let taps = channels.len() * kh * kw;
-                        let strip = cpu::rows_per_strip(taps, window.out);
-                        let mut columns = cpu::Buffer::new(taps * strip * w);
-                        for start in (0..h).step_by(strip) {
-                            let rows = start..(start + strip).min(h);
-                            let across = rows.len() * w;
-                            let dst = MatrixMut {
-                                out: SharedOut::new(&mut columns),
-                                at: 0,
-                                rows: across,
-                            };
-                            let weight = Matrix {
-                                data: &inputs[1].data[first..],
-                                rows: 1,
-                                cols: depth,
-                            };
-                            let image = Matrix {
-                                data: &from[start * w..],
-                                rows: positions,
-                                cols: 1,
-                            };
-                            // SAFETY: the columns are this task's own.
-                            unsafe { cpu::gemm([taps, across, m], dst, false, weight, image) };
-                            cpu::col2im_add(
-                                &columns[..taps * across],
-                                &window,
-                                channels.clone(),
-                                rows,
-                                planes,
-                            );
-                        }
-                    });
-            });
     }
 }
 

@@ -1,0 +1,85 @@
+//! An image laid out so that a kernel tap is a shift: padded, and for a stride of s taken apart into
+//! s×s phases, each the pixels a stride apart.
+
+use super::Buffer;
+use super::simd::for_each_chunk;
+use super::tile::WIDE;
+
+/// Planes of some channels.
+pub(super) struct Planes {
+    data: Buffer,
+    /// Step from a channel to the next.
+    pub channel: usize,
+    /// Step from a phase to the next.
+    pub phase: usize,
+    /// Step from a row to the next.
+    pub pitch: usize,
+}
+
+impl Planes {
+    /// Phase (i, j) of a channel shows at (y, x) the pixel (y·stride + i − before₀, x·stride + j −
+    /// before₁), or zero outside of the image; it has `extent` rows and columns.
+    pub fn new(
+        image: &[f32],
+        [h, w]: [usize; 2],
+        stride: usize,
+        before: [usize; 2],
+        extent: [usize; 2],
+    ) -> Self {
+        let channels = image.len() / (h * w).max(1);
+        let [rows, pitch] = extent;
+        let phase = rows * pitch;
+        let channel = stride * stride * phase;
+        // A vector that starts at the last value reads past it.
+        let mut data = Buffer::new(channels * channel + WIDE);
+        let (planes, rest) = data.split_at_mut(channels * channel);
+        rest.fill(0.0);
+        // Pixels of phase j across that the image has: `start..end`, the first being pixel `from`.
+        let across = |j: usize| {
+            let start = before[1].saturating_sub(j).div_ceil(stride).min(pitch);
+            let end = (w + before[1]).saturating_sub(j).div_ceil(stride);
+            let end = end.clamp(start, pitch);
+            (start, end, (start * stride + j).wrapping_sub(before[1]))
+        };
+        for_each_chunk(planes, pitch, |at, lines| {
+            for (i, line) in lines.chunks_exact_mut(pitch).enumerate() {
+                let row = at / pitch + i;
+                let (c, part, y) = (
+                    row / (stride * stride * rows),
+                    row / rows % (stride * stride),
+                    row % rows,
+                );
+                let y = (y * stride + part / stride).wrapping_sub(before[0]);
+                if y >= h {
+                    line.fill(0.0);
+                    continue;
+                }
+                let (start, end, from) = across(part % stride);
+                line[..start].fill(0.0);
+                line[end..].fill(0.0);
+                if start < end {
+                    let line = &mut line[start..end];
+                    let from = &image[(c * h + y) * w..][from..w];
+                    match stride {
+                        1 => line.copy_from_slice(&from[..line.len()]),
+                        _ => line
+                            .iter_mut()
+                            .zip(from.iter().step_by(stride))
+                            .for_each(|(value, &from)| *value = from),
+                    }
+                }
+            }
+        });
+        Planes {
+            data,
+            channel,
+            phase,
+            pitch,
+        }
+    }
+
+    /// The values; behind the last one stand 64 zeros.
+    pub fn as_ptr(&self) -> *const f32 {
+        self.data.as_ptr()
+    }
+}

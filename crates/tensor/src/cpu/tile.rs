@@ -1,0 +1,189 @@
+//! The inner loop of every convolution: a tile of results held in registers while the depth goes by.
+//!
+//! C[r][l] = Σₖ a(k)[r] · b(k)[l]: a value of A is broadcast over a vector of B. Neither operand has
+//! to be contiguous from one k to the next, so an image is multiplied where it lies, shifted by a
+//! kernel tap at a time, and a transposed operand costs nothing.
+
+use pulp::Simd;
+
+use super::lanes::Lanes;
+
+/// Rows and columns of a tile; what is packed is packed in blocks of 16×16.
+pub(super) const BLOCK: usize = 16;
+
+/// Columns of the tile for few rows.
+pub(super) const WIDE: usize = 64;
+
+/// Products summed in one go: rounding errors grow with the root of it, and networks that normalise
+/// nearly flat planes, as fresh ones do, multiply them by up to 1/√eps a layer.
+const STRETCH: usize = 128;
+
+/// A tile in memory, row-major.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Tile(pub [f32; BLOCK * BLOCK]);
+
+impl Tile {
+    pub const ZERO: Tile = Tile([0.0; BLOCK * BLOCK]);
+}
+
+/// The operands of a tile: where A's and B's values of a depth stand, and where those of A's rows.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<A, Row, B> {
+    depth: usize,
+    a: A,
+    a_row: Row,
+    b: B,
+}
+
+impl<A, Row, B> Operands<A, Row, B>
+where
+    A: Fn(usize) -> *const f32 + Copy,
+    Row: Fn(usize) -> usize + Copy,
+    B: Fn(usize) -> *const f32 + Copy,
+{
+    /// `a(k)` is row 0 of A at depth k, `a_row(r)` the step from there to row r, `b(k)` column 0 of B,
+    /// which the other columns follow.
+    #[inline(always)]
+    pub fn new(depth: usize, a: A, a_row: Row, b: B) -> Self {
+        Operands { depth, a, a_row, b }
+    }
+
+    /// A tile of 16 rows and 16 columns: `out` = A·B, or `out` += A·B.
+    ///
+    /// # Safety
+    /// Every value of A and B that the tile needs must be readable.
+    #[inline(always)]
+    pub unsafe fn multiply<S: Simd>(self, simd: S, accumulate: bool, out: &mut Tile) {
+        let out = out.0.as_mut_ptr();
+        // Registers: 16 of 32 accumulate with AVX-512 and NEON, 8 of 16 with AVX2.
+        // SAFETY: by the caller's word; the parts lie inside the tile.
+        unsafe {
+            match Lanes::<S>::COUNT {
+                16 => self.part::<S, 16, 1>(simd, [0, 0], accumulate, out, BLOCK),
+                8 => (0..BLOCK)
+                    .step_by(4)
+                    .for_each(|r| self.part::<S, 4, 2>(simd, [r, 0], accumulate, out, BLOCK)),
+                4 => (0..BLOCK)
+                    .step_by(4)
+                    .for_each(|r| self.part::<S, 4, 4>(simd, [r, 0], accumulate, out, BLOCK)),
+                lanes => {
+                    for r in 0..BLOCK {
+                        for l in (0..BLOCK).step_by(lanes) {
+                            self.part::<S, 1, 1>(simd, [r, l], accumulate, out, BLOCK);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A tile of `ROWS` (up to 4) rows and 64 columns: `out` = A·B, row-major.
+    ///
+    /// # Safety
+    /// As for [`Operands::multiply`].
+    #[inline(always)]
+    pub unsafe fn multiply_wide<S: Simd, const ROWS: usize>(
+        self,
+        simd: S,
+        out: &mut [f32; 4 * WIDE],
+    ) {
+        let out = out.as_mut_ptr();
+        // SAFETY: by the caller's word; the parts lie inside the tile.
+        unsafe {
+            match Lanes::<S>::COUNT {
+                16 => self.part::<S, ROWS, 4>(simd, [0, 0], false, out, WIDE),
+                8 => (0..WIDE)
+                    .step_by(16)
+                    .for_each(|l| self.part::<S, ROWS, 2>(simd, [0, l], false, out, WIDE)),
+                4 => (0..WIDE)
+                    .step_by(16)
+                    .for_each(|l| self.part::<S, ROWS, 4>(simd, [0, l], false, out, WIDE)),
+                lanes => (0..WIDE)
+                    .step_by(lanes)
+                    .for_each(|l| self.part::<S, ROWS, 1>(simd, [0, l], false, out, WIDE)),
+            }
+        }
+    }
+
+    /// `R` rows and `V` vectors of the tile, from row and column `at`.
+    #[inline(always)]
+    unsafe fn part<S: Simd, const R: usize, const V: usize>(
+        self,
+        simd: S,
+        at: [usize; 2],
+        accumulate: bool,
+        out: *mut f32,
+        pitch: usize,
+    ) {
+        let zero = Lanes::splat(simd, 0.0);
+        for start in (0..self.depth.max(1)).step_by(STRETCH) {
+            let mut sums = [[zero; V]; R];
+            for k in start..(start + STRETCH).min(self.depth) {
+                let (a, b) = ((self.a)(k), (self.b)(k));
+                let mut b_k = [zero; V];
+                for (v, b_k) in b_k.iter_mut().enumerate() {
+                    // SAFETY: by the caller's word.
+                    *b_k = unsafe { Lanes::load(simd, b.add(at[1] + v * Lanes::<S>::COUNT)) };
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: by the caller's word.
+                    let a = Lanes::splat(simd, unsafe { *a.add((self.a_row)(at[0] + r)) });
+                    for (sum, b) in sums.iter_mut().zip(b_k) {
+                        *sum = sum.plus_product(a, b);
+                    }
+                }
+            }
+            for (r, sums) in sums.into_iter().enumerate() {
+                for (v, mut sum) in sums.into_iter().enumerate() {
+                    // SAFETY: inside the tile.
+                    unsafe {
+                        let onto = out.add((at[0] + r) * pitch + at[1] + v * Lanes::<S>::COUNT);
+                        if accumulate || start > 0 {
+                            sum = sum + Lanes::load(simd, onto);
+                        }
+                        sum.store(onto);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `ROWS`×4 sums of products of contiguous stretches: `out`[r][m] += Σᵢ a(r)[i] · b(m)[i].
+///
+/// # Safety
+/// Every a(r) and b(m) must be readable for `len` floats, a multiple of 16.
+#[inline(always)]
+pub(super) unsafe fn dots<S: Simd, const ROWS: usize>(
+    simd: S,
+    len: usize,
+    a: impl Fn(usize) -> *const f32,
+    b: impl Fn(usize) -> *const f32,
+    out: &mut [[f32; 4]; ROWS],
+) {
+    let lanes = Lanes::<S>::COUNT;
+    let zero = Lanes::splat(simd, 0.0);
+    for start in (0..len).step_by(STRETCH * lanes) {
+        let mut sums = [[zero; 4]; ROWS];
+        for i in (start..(start + STRETCH * lanes).min(len)).step_by(lanes) {
+            let mut b_i = [zero; 4];
+            for (m, b_i) in b_i.iter_mut().enumerate() {
+                // SAFETY: by the caller's word.
+                *b_i = unsafe { Lanes::load(simd, b(m).add(i)) };
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: by the caller's word.
+                let a_i = unsafe { Lanes::load(simd, a(r).add(i)) };
+                for (sum, b_i) in sums.iter_mut().zip(b_i) {
+                    *sum = sum.plus_product(a_i, b_i);
+                }
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out += sum.sum();
+            }
+        }
+    }
+}
