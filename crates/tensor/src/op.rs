@@ -15,7 +15,7 @@ pub struct Array<T> {
 }
 
 /// An input on the processor.
-pub type CpuArray<'a> = Array<&'a [f32]>;
+pub type CpuArray<'a> = Array<&'a cpu::Buffer>;
 
 /// An input or output on the GPU.
 pub type GpuArray<'a> = Array<&'a gpu::Buffer>;

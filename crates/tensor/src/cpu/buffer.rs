@@ -3,13 +3,17 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-/// `len` values of pooled memory.
+/// `len` values of pooled memory, and what was derived from them.
 pub struct Buffer {
     memory: Vec<f32>,
     len: usize,
+    derived: Mutex<Vec<(Derivation, Arc<Buffer>)>>,
 }
+
+/// Names a form that values were brought into: how, and for which extents.
+pub(crate) type Derivation = (&'static str, [usize; 8]);
 
 struct Pool {
     free: Option<HashMap<usize, Vec<Vec<f32>>>>,
@@ -49,6 +53,7 @@ impl Buffer {
         Buffer {
             memory: free.unwrap_or_else(|| vec![0.0; class]),
             len,
+            derived: Mutex::default(),
         }
     }
 
@@ -57,6 +62,18 @@ impl Buffer {
         let mut buffer = Self::new(values.len());
         buffer.copy_from_slice(values);
         buffer
+    }
+
+    /// These values in another form, which is kept as long as they are: a step uses a weight, packed
+    /// for its kernel, several times.
+    pub(crate) fn derive(&self, how: Derivation, make: impl FnOnce() -> Buffer) -> Arc<Buffer> {
+        let lock = || self.derived.lock().unwrap_or_else(|p| p.into_inner());
+        if let Some((_, kept)) = lock().iter().find(|(kept, _)| *kept == how) {
+            return kept.clone();
+        }
+        let made = Arc::new(make());
+        lock().push((how, made.clone()));
+        made
     }
 }
 
@@ -82,6 +99,8 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
+        let derived = self.derived.get_mut();
+        derived.unwrap_or_else(|p| p.into_inner()).clear();
         &mut self.memory[..self.len]
     }
 }
@@ -114,5 +133,17 @@ mod tests {
         let address = buffer.as_ptr();
         drop(buffer);
         assert_eq!(Buffer::new(987_653).as_ptr(), address);
+    }
+
+    #[test]
+    fn what_was_derived_lasts_until_the_values_change() {
+        let mut buffer = Buffer::from_slice(&[1.0, 2.0]);
+        let doubled = |from: &Buffer| Buffer::from_slice(&[2.0 * from[0], 2.0 * from[1]]);
+        let how = ("doubled", [0; 8]);
+        let first = buffer.derive(how, || doubled(&buffer));
+        let again = buffer.derive(how, || unreachable!("it is kept"));
+        assert!(Arc::ptr_eq(&first, &again));
+        buffer[0] = 5.0;
+        assert_eq!(buffer.derive(how, || doubled(&buffer))[0], 10.0);
     }
 }

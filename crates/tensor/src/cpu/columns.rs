@@ -158,7 +158,7 @@ fn fill_bias(image: &mut [f32], plane: usize, bias: Option<&[f32]>) {
 pub(super) fn forward(
     conv: &Convolution,
     image: &[f32],
-    weight: &[f32],
+    weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
@@ -208,7 +208,7 @@ pub(super) fn forward(
 pub(super) fn image_grad(
     conv: &Convolution,
     grad: &[f32],
-    weight: &[f32],
+    weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {

@@ -2,7 +2,7 @@
 
 use super::columns;
 use super::planes::Planes;
-use super::{implicit, winograd};
+use super::{Buffer, implicit, winograd};
 
 /// A convolution's extents: the image is N×C×H×W, the weight M×C×kh×kw, the output N×M×H′×W′.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl Convolution {
     }
 
     /// The convolution of an image, with a bias of M values.
-    pub fn forward(&self, image: &[f32], weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    pub fn forward(&self, image: &[f32], weight: &Buffer, bias: Option<&[f32]>, out: &mut [f32]) {
         match self.method() {
             Method::Winograd => winograd::forward(self, image, weight, bias, out),
             Method::Implicit => implicit::forward(self, image, weight, bias, out),
@@ -61,7 +61,7 @@ impl Convolution {
 
     /// The gradient of the image from that of the output, which is the transposed convolution, with a
     /// bias of C values.
-    pub fn image_grad(&self, grad: &[f32], weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    pub fn image_grad(&self, grad: &[f32], weight: &Buffer, bias: Option<&[f32]>, out: &mut [f32]) {
         match self.method() {
             Method::Winograd => winograd::image_grad(self, grad, weight, bias, out),
             Method::Implicit => implicit::image_grad(self, grad, weight, bias, out),

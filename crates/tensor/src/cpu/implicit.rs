@@ -14,25 +14,21 @@ use super::{Buffer, Convolution};
 const TILES_PER_TASK: usize = 8;
 
 /// A matrix packed in blocks of 16 rows: row r at depth k stands at `(r / 16 · depth + k) · 16 + r % 16`.
-/// `at(r, k)` says where `values` has it; missing rows are zero.
-fn pack(
-    values: &[f32],
-    [rows, depth]: [usize; 2],
-    at: impl Fn(usize, usize) -> usize + Sync,
-) -> Buffer {
-    let mut packed = Buffer::new(rows.div_ceil(BLOCK) * depth * BLOCK);
+/// `values` has it at `r · row + depths[k]`; missing rows are zero.
+fn pack(values: &[f32], rows: usize, row: usize, depths: &[usize]) -> Buffer {
+    let mut packed = Buffer::new(rows.div_ceil(BLOCK) * depths.len() * BLOCK);
     let fill = |(block, packed): (usize, &mut [f32])| {
         let first = block * BLOCK;
         let here = (rows - first).min(BLOCK);
-        for (k, packed) in packed.chunks_exact_mut(BLOCK).enumerate() {
-            for (r, value) in packed[..here].iter_mut().enumerate() {
-                *value = values[at(first + r, k)];
+        for (&depth, packed) in depths.iter().zip(packed.as_chunks_mut::<BLOCK>().0) {
+            let values = &values[first * row + depth..];
+            for (r, value) in packed.iter_mut().enumerate() {
+                *value = if r < here { values[r * row] } else { 0.0 };
             }
-            packed[here..].fill(0.0);
         }
     };
     packed
-        .par_chunks_mut((depth * BLOCK).max(1))
+        .par_chunks_mut((depths.len() * BLOCK).max(1))
         .enumerate()
         .for_each(fill);
     packed
@@ -183,7 +179,7 @@ impl WithSimd for Some<'_> {
 pub(super) fn forward(
     conv: &Convolution,
     image: &[f32],
-    weight: &[f32],
+    weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
@@ -197,7 +193,10 @@ pub(super) fn forward(
         ..
     } = *conv;
     let depth = conv.depth();
-    let weights = pack(weight, [m, depth], |row, k| row * depth + k);
+    let how = ("packed", [m, depth, 0, 0, 0, 0, 0, 0]);
+    let weights = weight.derive(how, || {
+        pack(weight, m, depth, &(0..depth).collect::<Vec<_>>())
+    });
     let planes = conv.image_planes(image);
     let shifts = conv.shifts(&planes);
     debug_assert_eq!(image.len(), items * c * h * w, "padding {padding}");
@@ -226,7 +225,7 @@ pub(super) fn forward(
 pub(super) fn image_grad(
     conv: &Convolution,
     grad: &[f32],
-    weight: &[f32],
+    weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
@@ -262,17 +261,19 @@ pub(super) fn image_grad(
         let taps = taps_i * taps_j;
         let depth = m * taps;
         // At depth (m, i, j) row c has tap (first_i + stride·i, first_j + stride·j).
-        let weights = pack(weight, [c, depth], |row, k| {
-            let (from, i, j) = (k / taps, k % taps / taps_j, k % taps_j);
-            ((from * c + row) * kh + first_i + stride * i) * kw + first_j + stride * j
+        let tap = |k: usize| (k / taps, k % taps / taps_j, k % taps_j);
+        let how = ("packed by phase", [m, c, kh, kw, stride, padding, p, q]);
+        let weights = weight.derive(how, || {
+            let at =
+                |(from, i, j)| (from * c * kh + first_i + stride * i) * kw + first_j + stride * j;
+            let depths: Vec<usize> = (0..depth).map(|k| at(tap(k))).collect();
+            pack(weight, c, kh * kw, &depths)
         });
-        let shifts: Vec<usize> = (0..depth)
-            .map(|k| {
-                let (from, i, j) = (k / taps, k % taps / taps_j, k % taps_j);
-                let (y, x) = (most[0] + ahead_i - i, most[1] + ahead_j - j);
-                from * planes.channel + y * planes.pitch + x
-            })
-            .collect();
+        let shift = |(from, i, j)| {
+            let (y, x) = (most[0] + ahead_i - i, most[1] + ahead_j - j);
+            from * planes.channel + y * planes.pitch + x
+        };
+        let shifts: Vec<usize> = (0..depth).map(|k| shift(tap(k))).collect();
         for item in 0..items {
             Walk {
                 planes: planes.as_ptr().wrapping_add(item * m * planes.channel),
@@ -438,12 +439,17 @@ impl WithSimd for WeightRows<'_> {
                 }
             }
         }
-        for (i, row) in self.rows.clone().enumerate() {
-            for m in 0..self.m {
-                let at = ((i / BLOCK) * columns + m / BLOCK) * BLOCK * BLOCK;
-                let value = sums[at + i % BLOCK * BLOCK + m % BLOCK];
+        for m in 0..self.m {
+            for block in 0..row_blocks {
+                let first = self.rows.start + block * BLOCK;
+                let at = (block * columns + m / BLOCK) * BLOCK * BLOCK + m % BLOCK;
+                let mut line = [0.0; BLOCK];
+                for (r, value) in line.iter_mut().enumerate() {
+                    *value = sums[at + r * BLOCK];
+                }
+                let line = &line[..(self.rows.end - first).min(BLOCK)];
                 // SAFETY: tasks differ in rows.
-                unsafe { self.out.write(m * depth + row, 1, &[value], 0.0) };
+                unsafe { self.out.write(m * depth + first, 1, line, 0.0) };
             }
         }
     }

@@ -10,6 +10,7 @@ mod lanes;
 mod planes;
 mod simd;
 mod tile;
+mod transpose;
 mod winograd;
 
 pub use buffer::{Buffer, memory_in_use};

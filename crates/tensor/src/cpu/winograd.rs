@@ -8,23 +8,30 @@
 //! Both gradients are the adjoint of that expression, so they use the same transforms and tiles:
 //! with ŷ = A y Aᵀ, the image's is B[Σ (G g Gᵀ) ⊙ ŷ]Bᵀ, where tiles overlap their pieces are added,
 //! and the filter's Gᵀ[Σ (Bᵀ d B) ⊙ ŷ]G.
+//!
+//! Everything between the planes of the image and those of the output is in vectors of sixteen channels,
+//! so that transforms need no shuffles: planes are transposed once on the way in and once on the way out.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::gemm::SharedOut;
 use super::lanes::Lanes;
-use super::planes::Planes;
 use super::tile::{BLOCK, Operands, Tile};
+use super::transpose::transpose_part;
 use super::{Buffer, Convolution};
 
 /// Places of a transformed tile.
 const PLACES: usize = 36;
 
-/// Sixteen 6×6 pieces, place by place.
-type Pieces = [Tile; PLACES * BLOCK / (BLOCK * BLOCK) + 1];
+/// How far two places of transformed tiles are apart, `len` being the values of one. A line of the cache
+/// is left between them: powers of two would have all places fight for the same lines.
+fn apart(len: usize) -> usize {
+    len + BLOCK
+}
 
 const P: f32 = FRAC_1_SQRT_2;
 const Q: f32 = SQRT_2;
@@ -114,8 +121,8 @@ fn result_adjoint<S: Simd>(y: [Lanes<S>; 4]) -> [Lanes<S>; 6] {
     ]
 }
 
-/// Applies a transform along both axes of sixteen N×N squares. Value (i, j) of square l stands at
-/// `from[(i·N + j)·step + l]`; those of the M×M results go to `onto[(i·M + j)·onto_step + l]`.
+/// Applies a transform along both axes of sixteen N×N squares, one a lane. Values (i, j) stand at
+/// `from + i·step₀ + j·step₁`; those of the M×M results go to `onto + (i·M + j)·onto_step`.
 ///
 /// # Safety
 /// All of them must be readable and writable.
@@ -124,7 +131,7 @@ unsafe fn both_axes<S: Simd, const N: usize, const M: usize>(
     simd: S,
     transform: impl Fn([Lanes<S>; N]) -> [Lanes<S>; M],
     from: *const f32,
-    step: usize,
+    step: [usize; 2],
     onto: *mut f32,
     onto_step: usize,
 ) {
@@ -135,7 +142,7 @@ unsafe fn both_axes<S: Simd, const N: usize, const M: usize>(
             let mut column = [zero; N];
             for (i, value) in column.iter_mut().enumerate() {
                 // SAFETY: by the caller's word.
-                *value = unsafe { Lanes::load(simd, from.add((i * N + j) * step + lane)) };
+                *value = unsafe { Lanes::load(simd, from.add(i * step[0] + j * step[1] + lane)) };
             }
             for (half, value) in half.iter_mut().zip(transform(column)) {
                 half[j] = value;
@@ -150,79 +157,40 @@ unsafe fn both_axes<S: Simd, const N: usize, const M: usize>(
     }
 }
 
-/// Reads the N×N squares that start at the given places, place by place as [`both_axes`] takes them.
-///
-/// # Safety
-/// The squares must be readable.
-#[inline(always)]
-unsafe fn gather<const N: usize>(
-    planes: *const f32,
-    starts: &[usize],
-    pitch: usize,
-    squares: &mut Pieces,
-) {
-    let onto = squares.as_mut_ptr().cast::<f32>();
-    for l in 0..BLOCK {
-        for i in 0..N {
-            for j in 0..N {
-                // SAFETY: by the caller's word.
-                unsafe {
-                    *onto.add((i * N + j) * BLOCK + l) = match starts.get(l) {
-                        Some(&start) => *planes.add(start + i * pitch + j),
-                        None => 0.0,
-                    };
-                }
-            }
-        }
-    }
-}
-
-/// A convolution's tiles.
+/// A convolution's tiles, in groups of sixteen through all items.
 struct Tiling {
     /// Tiles down and across.
     tiles: [usize; 2],
-    items: usize,
+    all: usize,
 }
 
 impl Tiling {
     fn new(conv: &Convolution) -> Self {
+        let tiles = conv.out.map(|extent| extent.div_ceil(4));
         Tiling {
-            tiles: conv.out.map(|extent| extent.div_ceil(4)),
-            items: conv.items,
+            tiles,
+            all: conv.items * tiles[0] * tiles[1],
         }
     }
 
-    /// Groups of sixteen tiles, through all items.
     fn groups(&self) -> usize {
-        (self.items * self.tiles[0] * self.tiles[1]).div_ceil(BLOCK)
+        self.all.div_ceil(BLOCK)
     }
 
-    /// Item, and first row and column of outputs, of a group's tiles.
-    fn group(&self, group: usize) -> impl Iterator<Item = [usize; 3]> {
+    /// The tiles of some groups.
+    fn tiles_of(&self, groups: &Range<usize>) -> Range<usize> {
+        groups.start * BLOCK..(groups.end * BLOCK).min(self.all)
+    }
+
+    /// Item, and first row and column of outputs.
+    fn place(&self, tile: usize) -> [usize; 3] {
         let [down, across] = self.tiles;
-        let all = self.items * down * across;
-        (group * BLOCK..((group + 1) * BLOCK).min(all))
-            .map(move |t| [t / (down * across), t / across % down * 4, t % across * 4])
+        [
+            tile / (down * across),
+            tile / across % down * 4,
+            tile % across * 4,
+        ]
     }
-
-    /// Where a group's tiles start in planes of `channels` channels.
-    fn starts(&self, group: usize, planes: &Planes, channels: usize) -> Starts {
-        let mut starts = Starts {
-            at: [0; BLOCK],
-            len: 0,
-        };
-        for [item, y, x] in self.group(group) {
-            starts.at[starts.len] = item * channels * planes.channel + y * planes.pitch + x;
-            starts.len += 1;
-        }
-        starts
-    }
-}
-
-/// Where up to sixteen squares start.
-struct Starts {
-    at: [usize; BLOCK],
-    len: usize,
 }
 
 /// Runs code compiled for the processor at hand.
@@ -241,241 +209,250 @@ impl<F: Work> WithSimd for Task<F> {
     }
 }
 
+fn run(work: impl Work) {
+    Arch::new().dispatch(Task(work));
+}
+
 fn each(tasks: usize, work: impl Fn(usize) + Send + Sync) {
     (0..tasks).into_par_iter().for_each(work);
 }
 
-/// G g Gᵀ for M×C filters: filter (m, c) at `((place · M/16 + m/16) · C + c) · 16 + m%16`.
-fn filters(weight: &[f32], [c, m]: [usize; 2]) -> Buffer {
-    let blocks = m.div_ceil(BLOCK);
-    // As the left side of the image's gradient its channels are taken sixteen at a time.
-    let mut filters = Buffer::new(PLACES * blocks * c * BLOCK + BLOCK * BLOCK);
-    filters[PLACES * blocks * c * BLOCK..].fill(0.0);
-    let out = SharedOut::new(&mut filters);
-    each(blocks, |block| {
-        struct Filters<'a> {
-            weight: &'a [f32],
-            c: usize,
-            m: usize,
-            block: usize,
-            blocks: usize,
-            out: SharedOut<'a>,
+/// Planes as vectors of sixteen channels, N×C/16×height×width×16, with zeros around the image and in
+/// place of missing channels.
+struct Blocked {
+    data: Buffer,
+    height: usize,
+    width: usize,
+    /// Blocks of an item.
+    blocks: usize,
+}
+
+impl Blocked {
+    fn new(
+        planes: &[f32],
+        channels: usize,
+        [h, w]: [usize; 2],
+        before: usize,
+        [height, width]: [usize; 2],
+    ) -> Self {
+        let blocks = channels.div_ceil(BLOCK);
+        let items = planes.len() / (channels * h * w).max(1);
+        let row = width * BLOCK;
+        let mut data = Buffer::new(items * blocks * height * row);
+        let convert = |(block, onto): (usize, &mut [f32])| {
+            let (item, first) = (block / blocks, block % blocks * BLOCK);
+            let here = (channels - first).min(BLOCK);
+            let from = &planes[(item * channels + first) * h * w..][..here * h * w];
+            let inside = w.min(width - before);
+            for (y, onto) in onto.chunks_exact_mut(row).enumerate() {
+                let from_y = y.wrapping_sub(before);
+                if from_y >= h {
+                    onto.fill(0.0);
+                    continue;
+                }
+                onto[..before * BLOCK].fill(0.0);
+                onto[(before + inside) * BLOCK..].fill(0.0);
+                let onto = &mut onto[before * BLOCK..][..inside * BLOCK];
+                if here < BLOCK {
+                    onto.fill(0.0);
+                }
+                for (x, onto) in onto.chunks_mut(BLOCK * BLOCK).enumerate() {
+                    let part = [here, onto.len() / BLOCK];
+                    let from = from[from_y * w + x * BLOCK..].as_ptr();
+                    // SAFETY: `part` rows and columns of the planes, and of this stretch.
+                    unsafe { transpose_part(from, h * w, part, onto.as_mut_ptr(), BLOCK) };
+                }
+            }
+        };
+        data.par_chunks_mut((height * row).max(1))
+            .enumerate()
+            .for_each(convert);
+        Blocked {
+            data,
+            height,
+            width,
+            blocks,
         }
-        impl Work for Filters<'_> {
-            #[inline(always)]
-            fn run<S: Simd>(self, simd: S) {
-                let mut squares = [Tile::ZERO; 3];
-                let here = (self.m - self.block * BLOCK).min(BLOCK);
-                for c in 0..self.c {
-                    let mut starts = [0; BLOCK];
-                    for (l, start) in starts[..here].iter_mut().enumerate() {
-                        *start = ((self.block * BLOCK + l) * self.c + c) * 9;
+    }
+
+    /// The vector of a block's pixel.
+    fn at(&self, [item, y, x]: [usize; 3], block: usize) -> *const f32 {
+        let row = (item * self.blocks + block) * self.height + y;
+        self.data[(row * self.width + x) * BLOCK..].as_ptr()
+    }
+}
+
+/// The squares of tiles in their places: tile t and channel c at
+/// `((t/16·36 + place) · apart) + (c/16·16 + t%16)·16 + c%16`.
+struct Squares {
+    data: Buffer,
+    apart: usize,
+}
+
+impl Squares {
+    /// A group's first square in its first place.
+    fn group(&self, group: usize) -> *const f32 {
+        self.data[group * PLACES * self.apart..].as_ptr()
+    }
+}
+
+/// Which squares are transformed: the image's 6×6 pieces by Bᵀ, or a gradient's 4×4 tiles by A.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    Image,
+    Gradient,
+}
+
+fn squares(planes: &Blocked, of: Of, tiling: &Tiling) -> Squares {
+    struct Transform<'a> {
+        planes: &'a Blocked,
+        of: Of,
+        tiling: &'a Tiling,
+        group: usize,
+        block: usize,
+        apart: usize,
+        out: SharedOut<'a>,
+    }
+    impl Work for Transform<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let first = self.group * PLACES * self.apart + self.block * BLOCK * BLOCK;
+            let tiles = self.tiling.tiles_of(&(self.group..self.group + 1));
+            let steps = [self.planes.width * BLOCK, BLOCK];
+            for l in 0..BLOCK {
+                // SAFETY: planes hold whole squares; tasks differ in groups or blocks.
+                unsafe {
+                    let onto = self.out.as_mut_ptr().add(first + l * BLOCK);
+                    if l >= tiles.len() {
+                        (0..PLACES).for_each(|p| onto.add(p * self.apart).write_bytes(0, BLOCK));
+                        continue;
                     }
-                    let at = (self.block * self.c + c) * BLOCK;
-                    // SAFETY: filters are 9 values each; tasks differ in blocks.
-                    unsafe {
-                        gather::<3>(self.weight.as_ptr(), &starts[..here], 3, &mut squares);
-                        let from = squares.as_ptr().cast();
-                        let step = self.blocks * self.c * BLOCK;
-                        let onto = self.out.as_mut_ptr().add(at);
-                        both_axes(
+                    let from = self
+                        .planes
+                        .at(self.tiling.place(tiles.start + l), self.block);
+                    match self.of {
+                        Of::Image => both_axes(
                             simd,
                             #[inline(always)]
-                            |x| filter(x),
+                            |x| data(x),
                             from,
-                            BLOCK,
+                            steps,
                             onto,
-                            step,
-                        );
-                    }
-                }
-            }
-        }
-        Arch::new().dispatch(Task(Filters {
-            weight,
-            c,
-            m,
-            block,
-            blocks,
-            out,
-        }));
-    });
-    filters
-}
-
-/// Squares of N×N from planes, transformed to 36 places: those of group g and channel c, a vector of
-/// sixteen tiles, at `((g·36 + place) · channels + c) · 16`.
-fn by_tiles<const N: usize>(planes: &Planes, channels: usize, tiling: &Tiling) -> Buffer
-where
-    (): Squares<N>,
-{
-    let len = tiling.groups() * PLACES * channels * BLOCK;
-    // As the left side of the weight's gradient its channels are taken sixteen at a time.
-    let mut out = Buffer::new(len + BLOCK * BLOCK);
-    out[len..].fill(0.0);
-    let shared = SharedOut::new(&mut out);
-    let parts = channels.div_ceil(BLOCK);
-    each(tiling.groups() * parts, |task| {
-        struct ByTiles<'a, const N: usize> {
-            planes: &'a Planes,
-            channels: usize,
-            starts: Starts,
-            group: usize,
-            some: std::ops::Range<usize>,
-            out: SharedOut<'a>,
-        }
-        impl<const N: usize> Work for ByTiles<'_, N>
-        where
-            (): Squares<N>,
-        {
-            #[inline(always)]
-            fn run<S: Simd>(self, simd: S) {
-                let mut squares = [Tile::ZERO; 3];
-                let starts = &self.starts.at[..self.starts.len];
-                for c in self.some {
-                    let at = (self.group * PLACES * self.channels + c) * BLOCK;
-                    // SAFETY: planes hold whole tiles; tasks differ in groups or channels.
-                    unsafe {
-                        let plane = self.planes.as_ptr().add(c * self.planes.channel);
-                        gather::<N>(plane, starts, self.planes.pitch, &mut squares);
-                        let onto = self.out.as_mut_ptr().add(at);
-                        let step = self.channels * BLOCK;
-                        <()>::transform(simd, squares.as_ptr().cast(), onto, step);
-                    }
-                }
-            }
-        }
-        let (group, part) = (task / parts, task % parts);
-        Arch::new().dispatch(Task(ByTiles {
-            planes,
-            channels,
-            starts: tiling.starts(group, planes, channels),
-            group,
-            some: part * BLOCK..((part + 1) * BLOCK).min(channels),
-            out: shared,
-        }));
-    });
-    out
-}
-
-/// The transform that takes an N×N square to its 36 places: of the image (6) or of a gradient (4).
-trait Squares<const N: usize> {
-    /// # Safety
-    /// As for [`both_axes`].
-    unsafe fn transform<S: Simd>(simd: S, from: *const f32, onto: *mut f32, step: usize);
-}
-
-impl Squares<6> for () {
-    #[inline(always)]
-    unsafe fn transform<S: Simd>(simd: S, from: *const f32, onto: *mut f32, step: usize) {
-        // SAFETY: by the caller's word.
-        unsafe {
-            both_axes(
-                simd,
-                #[inline(always)]
-                |x| data(x),
-                from,
-                BLOCK,
-                onto,
-                step,
-            );
-        }
-    }
-}
-
-impl Squares<4> for () {
-    #[inline(always)]
-    unsafe fn transform<S: Simd>(simd: S, from: *const f32, onto: *mut f32, step: usize) {
-        // SAFETY: by the caller's word.
-        unsafe {
-            both_axes(
-                simd,
-                #[inline(always)]
-                |x| result_adjoint(x),
-                from,
-                BLOCK,
-                onto,
-                step,
-            );
-        }
-    }
-}
-
-/// A y Aᵀ of gradients, sixteen channels a vector: tile t of group g and channel m at
-/// `(((g·36 + place) · M/16 + m/16) · 16 + t) · 16 + m%16`.
-fn by_channels(planes: &Planes, channels: usize, tiling: &Tiling) -> Buffer {
-    let blocks = channels.div_ceil(BLOCK);
-    let mut out = Buffer::new(tiling.groups() * PLACES * blocks * BLOCK * BLOCK);
-    let shared = SharedOut::new(&mut out);
-    each(tiling.groups() * blocks, |task| {
-        struct ByChannels<'a> {
-            planes: &'a Planes,
-            starts: Starts,
-            some: std::ops::Range<usize>,
-            step: usize,
-            at: usize,
-            out: SharedOut<'a>,
-        }
-        impl Work for ByChannels<'_> {
-            #[inline(always)]
-            fn run<S: Simd>(self, simd: S) {
-                let mut squares = [Tile::ZERO; 3];
-                for t in 0..BLOCK {
-                    let mut starts = [0; BLOCK];
-                    let here = match t < self.starts.len {
-                        true => self.some.len(),
-                        false => 0,
-                    };
-                    for (l, start) in starts[..here].iter_mut().enumerate() {
-                        *start = self.starts.at[t] + (self.some.start + l) * self.planes.channel;
-                    }
-                    // SAFETY: planes hold whole tiles; tasks differ in groups or channels.
-                    unsafe {
-                        let planes = self.planes.as_ptr();
-                        gather::<4>(planes, &starts[..here], self.planes.pitch, &mut squares);
-                        let onto = self.out.as_mut_ptr().add(self.at + t * BLOCK);
-                        let from = squares.as_ptr().cast();
-                        both_axes(
+                            self.apart,
+                        ),
+                        Of::Gradient => both_axes(
                             simd,
                             #[inline(always)]
                             |x| result_adjoint(x),
                             from,
-                            BLOCK,
+                            steps,
                             onto,
-                            self.step,
-                        );
+                            self.apart,
+                        ),
                     }
                 }
             }
         }
-        let (group, block) = (task / blocks, task % blocks);
-        Arch::new().dispatch(Task(ByChannels {
+    }
+    let blocks = planes.blocks;
+    let apart = apart(blocks * BLOCK * BLOCK);
+    let mut data = Buffer::new(tiling.groups() * PLACES * apart);
+    let out = SharedOut::new(&mut data);
+    each(tiling.groups() * blocks, |task| {
+        run(Transform {
             planes,
-            starts: tiling.starts(group, planes, channels),
-            some: block * BLOCK..((block + 1) * BLOCK).min(channels),
-            step: blocks * BLOCK * BLOCK,
-            at: (group * PLACES * blocks + block) * BLOCK * BLOCK,
-            out: shared,
-        }));
+            of,
+            tiling,
+            group: task / blocks,
+            block: task % blocks,
+            apart,
+            out,
+        });
     });
-    out
+    Squares { data, apart }
 }
 
-/// The image in planes that hold whole 6×6 pieces.
-fn image_planes(conv: &Convolution, image: &[f32], tiling: &Tiling) -> Planes {
+/// The squares of an image N×C×H×W.
+fn image_squares(conv: &Convolution, image: &[f32], tiling: &Tiling) -> Squares {
     let extent = tiling.tiles.map(|tiles| 4 * tiles + 2);
-    Planes::new(image, conv.image, 1, [conv.padding; 2], extent)
+    let planes = Blocked::new(image, conv.channels[0], conv.image, conv.padding, extent);
+    squares(&planes, Of::Image, tiling)
 }
 
-/// A gradient in planes that hold whole 4×4 tiles.
-fn grad_planes(conv: &Convolution, grad: &[f32], tiling: &Tiling) -> Planes {
-    Planes::new(
-        grad,
-        conv.out,
-        1,
-        [0; 2],
-        tiling.tiles.map(|tiles| 4 * tiles),
-    )
+/// The squares of a gradient N×M×H′×W′.
+fn grad_squares(conv: &Convolution, grad: &[f32], tiling: &Tiling) -> Squares {
+    let extent = tiling.tiles.map(|tiles| 4 * tiles);
+    let planes = Blocked::new(grad, conv.channels[1], conv.out, 0, extent);
+    squares(&planes, Of::Gradient, tiling)
+}
+
+/// G g Gᵀ of a stretch of filters, sixteen columns a vector: filter (k, l), which starts at
+/// `at + k·row + l·column` in the weight, at `k·16 + l` of each place. Those from `columns` on are zero.
+#[inline(always)]
+fn filters<S: Simd>(
+    simd: S,
+    weight: &[f32],
+    at: usize,
+    [row, column]: [usize; 2],
+    [depth, columns]: [usize; 2],
+) -> Buffer {
+    let apart = apart(depth * BLOCK);
+    let mut filters = Buffer::new(PLACES * apart);
+    let mut taps = [0.0f32; 9 * BLOCK];
+    for k in 0..depth {
+        let from = &weight[at + k * row..][..(columns - 1) * column + 9];
+        // SAFETY: 9 values for each of the columns; 9 vectors of taps, 36 of places.
+        unsafe {
+            transpose_part(
+                from.as_ptr(),
+                column,
+                [columns, 9],
+                taps.as_mut_ptr(),
+                BLOCK,
+            );
+            both_axes(
+                simd,
+                #[inline(always)]
+                |x| filter(x),
+                taps.as_ptr(),
+                [3 * BLOCK, BLOCK],
+                filters.as_mut_ptr().add(k * BLOCK),
+                apart,
+            );
+        }
+    }
+    filters
+}
+
+/// For each place the product of a group's sixteen squares and `depth` rows of filters.
+///
+/// # Safety
+/// Both must be laid out for it.
+#[inline(always)]
+unsafe fn multiply_places<S: Simd>(
+    simd: S,
+    depth: usize,
+    squares: &Squares,
+    group: usize,
+    filters: &Buffer,
+    places: &mut [Tile; PLACES],
+) {
+    let apart = apart(depth * BLOCK);
+    for (place, tile) in places.iter_mut().enumerate() {
+        let squares = squares.group(group).wrapping_add(place * squares.apart);
+        let filters = filters.as_ptr().wrapping_add(place * apart);
+        let operands = Operands::new(
+            depth,
+            #[inline(always)]
+            |k| squares.wrapping_add(k / BLOCK * BLOCK * BLOCK + k % BLOCK),
+            #[inline(always)]
+            |t| t * BLOCK,
+            #[inline(always)]
+            |k| filters.wrapping_add(k * BLOCK),
+        );
+        // SAFETY: by the caller's word.
+        unsafe { operands.multiply(simd, false, tile) };
+    }
 }
 
 /// See [`Convolution::forward`].
@@ -489,10 +466,10 @@ pub(super) fn forward(
     struct Outputs<'a> {
         conv: &'a Convolution,
         tiling: &'a Tiling,
-        filters: *const f32,
-        pieces: *const f32,
+        weight: &'a [f32],
+        squares: &'a Squares,
         bias: Option<&'a [f32]>,
-        group: usize,
+        groups: Range<usize>,
         block: usize,
         out: SharedOut<'a>,
     }
@@ -504,95 +481,84 @@ pub(super) fn forward(
                 out: [down, across],
                 ..
             } = *self.conv;
-            let mut places = [Tile::ZERO; PLACES];
-            for (place, tile) in places.iter_mut().enumerate() {
-                let filters = self
-                    .filters
-                    .wrapping_add((place * m.div_ceil(BLOCK) + self.block) * c * BLOCK);
-                let pieces = self
-                    .pieces
-                    .wrapping_add((self.group * PLACES + place) * c * BLOCK);
-                let operands = Operands::new(
-                    c,
-                    #[inline(always)]
-                    |k| filters.wrapping_add(k * BLOCK),
-                    #[inline(always)]
-                    |r| r,
-                    #[inline(always)]
-                    |k| pieces.wrapping_add(k * BLOCK),
-                );
-                // SAFETY: both are laid out for it.
-                unsafe { operands.multiply(simd, false, tile) };
-            }
-            let mut pixels = [[[0.0f32; BLOCK]; 4]; 4];
             let first = self.block * BLOCK;
-            for r in 0..(m - first).min(BLOCK) {
-                let row = first + r;
-                let bias = self.bias.map_or(0.0, |bias| bias[row]);
-                // SAFETY: row r of every place's tile; 4×4 vectors of pixels.
+            let here = (m - first).min(BLOCK);
+            let filters = filters(simd, self.weight, first * c * 9, [9, c * 9], [c, here]);
+            let mut bias = [0.0; BLOCK];
+            if let Some(values) = self.bias {
+                bias[..here].copy_from_slice(&values[first..first + here]);
+            }
+            let mut places = [Tile::ZERO; PLACES];
+            // Four rows of 64 pixels: sixteen tiles side by side.
+            let mut pixels = [0.0f32; 4 * 4 * BLOCK * BLOCK];
+            for group in self.groups {
+                let tiles = self.tiling.tiles_of(&(group..group + 1));
+                let mut line = [0.0f32; 16 * BLOCK];
+                // SAFETY: squares and filters are laid out for it; a row of every place's tile.
                 unsafe {
-                    let from = places.as_ptr().cast::<f32>().add(r * BLOCK);
-                    let onto = pixels.as_mut_ptr().cast();
-                    both_axes(
-                        simd,
-                        #[inline(always)]
-                        |x| result(x),
-                        from,
-                        BLOCK * BLOCK,
-                        onto,
-                        BLOCK,
-                    );
-                }
-                for (l, [item, y, x]) in self.tiling.group(self.group).enumerate() {
-                    let width = (across - x).min(4);
-                    for (i, pixels) in pixels[..(down - y).min(4)].iter().enumerate() {
-                        let at = ((item * m + row) * down + y + i) * across + x;
-                        for (j, pixels) in pixels[..width].iter().enumerate() {
-                            // SAFETY: a pixel of the output; tasks differ in groups or rows.
-                            unsafe { *self.out.as_mut_ptr().add(at + j) = pixels[l] + bias };
+                    multiply_places(simd, c, self.squares, group, &filters, &mut places);
+                    for l in 0..tiles.len() {
+                        both_axes(
+                            simd,
+                            #[inline(always)]
+                            |x| result(x),
+                            places.as_ptr().cast::<f32>().add(l * BLOCK),
+                            [6 * BLOCK * BLOCK, BLOCK * BLOCK],
+                            line.as_mut_ptr(),
+                            BLOCK,
+                        );
+                        for (k, values) in line.as_chunks::<BLOCK>().0.iter().enumerate() {
+                            let onto = &mut pixels[(k / 4 * 4 * BLOCK + l * 4 + k % 4) * BLOCK..];
+                            for ((onto, value), bias) in onto.iter_mut().zip(values).zip(bias) {
+                                *onto = value + bias;
+                            }
                         }
                     }
+                }
+                // Tiles of one row are next to each other in the output, too.
+                let mut tile = tiles.start;
+                while tile < tiles.end {
+                    let [item, y, x] = self.tiling.place(tile);
+                    let run = ((across - x).div_ceil(4)).min(tiles.end - tile);
+                    let width = (4 * run).min(across - x);
+                    for i in 0..(down - y).min(4) {
+                        let at = ((item * m + first) * down + y + i) * across + x;
+                        for j in (0..width).step_by(BLOCK) {
+                            let l = (tile - tiles.start) * 4 + j;
+                            let from = pixels[(i * 4 * BLOCK + l) * BLOCK..].as_ptr();
+                            let part = [(width - j).min(BLOCK), here];
+                            // SAFETY: pixels of the output; tasks differ in groups or rows.
+                            unsafe {
+                                let onto = self.out.as_mut_ptr().add(at + j);
+                                transpose_part(from, BLOCK, part, onto, down * across);
+                            }
+                        }
+                    }
+                    tile += run;
                 }
             }
         }
     }
-    let Convolution {
-        channels: [c, m], ..
-    } = *conv;
+    /// Groups that share a transform of their filters.
+    const GROUPS: usize = 8;
+    let m = conv.channels[1];
     let tiling = &Tiling::new(conv);
-    let filters = filters(weight, [c, m]);
-    let planes = image_planes(conv, image, tiling);
-    let pieces = by_tiles::<6>(&planes, c, tiling);
-    let (filters, pieces) = (Shared(filters.as_ptr()), Shared(pieces.as_ptr()));
+    let squares = image_squares(conv, image, tiling);
     let out = SharedOut::new(out);
-    let blocks = m.div_ceil(BLOCK);
-    each(tiling.groups() * blocks, |task| {
-        Arch::new().dispatch(Task(Outputs {
+    let parts = tiling.groups().div_ceil(GROUPS);
+    each(m.div_ceil(BLOCK) * parts, |task| {
+        let (block, part) = (task / parts, task % parts);
+        run(Outputs {
             conv,
             tiling,
-            filters: filters.get(),
-            pieces: pieces.get(),
+            weight,
+            squares: &squares,
             bias,
-            group: task / blocks,
-            block: task % blocks,
+            groups: part * GROUPS..((part + 1) * GROUPS).min(tiling.groups()),
+            block,
             out,
-        }));
+        });
     });
-}
-
-/// A pointer to what all tasks read.
-#[derive(Clone, Copy)]
-struct Shared(*const f32);
-
-// SAFETY: it is only read.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn get(self) -> *const f32 {
-        self.0
-    }
 }
 
 /// See [`Convolution::image_grad`]. A task makes sixteen channels of the image.
@@ -606,8 +572,8 @@ pub(super) fn image_grad(
     struct Pixels<'a> {
         conv: &'a Convolution,
         tiling: &'a Tiling,
-        filters: *const f32,
-        grads: *const f32,
+        weight: &'a [f32],
+        squares: &'a Squares,
         bias: Option<&'a [f32]>,
         block: usize,
         out: SharedOut<'a>,
@@ -624,184 +590,159 @@ pub(super) fn image_grad(
             } = *self.conv;
             let first = self.block * BLOCK;
             let here = (c - first).min(BLOCK);
-            let [height, width] = self.tiling.tiles.map(|tiles| 4 * tiles + 2);
-            let mut planes = Buffer::new(items * here * height * width);
-            planes.fill(0.0);
+            let filters = filters(simd, self.weight, first * 9, [c * 9, 9], [m, here]);
+            // At least as large as the padded image: where tiles don't reach the gradient is the bias.
+            let [height, width] =
+                [0, 1].map(|i| (4 * self.tiling.tiles[i] + 2).max(self.conv.image[i] + padding));
+            let mut pixels = Buffer::new(items * height * width * BLOCK);
+            let mut start = [0.0; BLOCK];
+            if let Some(bias) = self.bias {
+                start[..here].copy_from_slice(&bias[first..first + here]);
+            }
+            pixels
+                .as_chunks_mut()
+                .0
+                .iter_mut()
+                .for_each(|pixel| *pixel = start);
             let mut places = [Tile::ZERO; PLACES];
-            let mut pieces = [[[0.0f32; BLOCK]; 6]; 6];
+            let mut piece = [0.0f32; 36 * BLOCK];
             for group in 0..self.tiling.groups() {
-                for (place, tile) in places.iter_mut().enumerate() {
-                    let filters = self
-                        .filters
-                        .wrapping_add((place * m.div_ceil(BLOCK) * c + first) * BLOCK);
-                    let grads = self
-                        .grads
-                        .wrapping_add((group * PLACES + place) * m * BLOCK);
-                    let operands = Operands::new(
-                        m,
-                        #[inline(always)]
-                        |k| filters.wrapping_add(k / BLOCK * c * BLOCK + k % BLOCK),
-                        #[inline(always)]
-                        |r| r * BLOCK,
-                        #[inline(always)]
-                        |k| grads.wrapping_add(k * BLOCK),
-                    );
-                    // SAFETY: both are laid out for it.
-                    unsafe { operands.multiply(simd, false, tile) };
-                }
-                for r in 0..here {
-                    // SAFETY: row r of every place's tile; 6×6 vectors of pixels.
-                    unsafe {
-                        let from = places.as_ptr().cast::<f32>().add(r * BLOCK);
-                        let onto = pieces.as_mut_ptr().cast();
+                let tiles = self.tiling.tiles_of(&(group..group + 1));
+                // SAFETY: squares and filters are laid out for it; a row of every place's tile.
+                unsafe {
+                    multiply_places(simd, m, self.squares, group, &filters, &mut places);
+                    for (l, tile) in tiles.enumerate() {
                         both_axes(
                             simd,
                             #[inline(always)]
                             |x| data_adjoint(x),
-                            from,
-                            BLOCK * BLOCK,
-                            onto,
+                            places.as_ptr().cast::<f32>().add(l * BLOCK),
+                            [6 * BLOCK * BLOCK, BLOCK * BLOCK],
+                            piece.as_mut_ptr(),
                             BLOCK,
                         );
-                    }
-                    for (l, [item, y, x]) in self.tiling.group(group).enumerate() {
-                        let at = ((item * here + r) * height + y) * width + x;
-                        for (i, pieces) in pieces.iter().enumerate() {
-                            let line = &mut planes[at + i * width..][..6];
-                            for (onto, piece) in line.iter_mut().zip(pieces) {
-                                *onto += piece[l];
-                            }
+                        let [item, y, x] = self.tiling.place(tile);
+                        for (i, piece) in piece.as_chunks::<{ 6 * BLOCK }>().0.iter().enumerate() {
+                            let at = ((item * height + y + i) * width + x) * BLOCK;
+                            let line = &mut pixels[at..][..6 * BLOCK];
+                            line.iter_mut()
+                                .zip(piece)
+                                .for_each(|(onto, value)| *onto += value);
                         }
                     }
                 }
             }
-            for (i, plane) in planes.chunks_exact(height * width).enumerate() {
-                let (item, channel) = (i / here, first + i % here);
-                let bias = self.bias.map_or(0.0, |bias| bias[channel]);
-                for y in 0..h {
-                    let at = ((item * c + channel) * h + y) * w;
-                    // Where the last row of tiles ends before the image does, the gradient is zero.
-                    let line = plane.get((y + padding) * width + padding..);
-                    let inside = match y + padding < height {
-                        true => w.min(width - padding),
-                        false => 0,
-                    };
-                    let line = &line.unwrap_or_default()[..inside];
-                    // SAFETY: rows of the output; tasks differ in channels.
+            for (item, y) in (0..items).flat_map(|item| (0..h).map(move |y| (item, y))) {
+                let from = ((item * height + y + padding) * width + padding) * BLOCK;
+                let at = ((item * c + first) * h + y) * w;
+                for x in (0..w).step_by(BLOCK) {
+                    let part = [(w - x).min(BLOCK), here];
+                    // SAFETY: pixels of the output; tasks differ in channels.
                     unsafe {
-                        self.out.write(at, 1, line, bias);
-                        for x in inside..w {
-                            self.out.write(at + x, 1, &[0.0], bias);
-                        }
+                        let from = pixels[from + x * BLOCK..].as_ptr();
+                        let onto = self.out.as_mut_ptr().add(at + x);
+                        transpose_part(from, BLOCK, part, onto, h * w);
                     }
                 }
             }
         }
     }
-    let Convolution {
-        channels: [c, m], ..
-    } = *conv;
     let tiling = &Tiling::new(conv);
-    let filters = filters(weight, [c, m]);
-    let planes = grad_planes(conv, grad, tiling);
-    let grads = by_tiles::<4>(&planes, m, tiling);
-    let (filters, grads) = (Shared(filters.as_ptr()), Shared(grads.as_ptr()));
+    let squares = grad_squares(conv, grad, tiling);
     let out = SharedOut::new(out);
-    each(c.div_ceil(BLOCK), |block| {
-        Arch::new().dispatch(Task(Pixels {
+    each(conv.channels[0].div_ceil(BLOCK), |block| {
+        run(Pixels {
             conv,
             tiling,
-            filters: filters.get(),
-            grads: grads.get(),
+            weight,
+            squares: &squares,
             bias,
             block,
             out,
-        }));
+        });
     });
 }
 
 /// See [`Convolution::weight_grad`].
 pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: &mut [f32]) {
     struct Weights<'a> {
-        conv: &'a Convolution,
+        channels: [usize; 2],
         groups: usize,
-        pieces: *const f32,
-        grads: *const f32,
+        pieces: &'a Squares,
+        grads: &'a Squares,
+        /// Sixteen channels of the image, and of the gradient.
         block: [usize; 2],
         out: SharedOut<'a>,
     }
     impl Work for Weights<'_> {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
-            let [c, m] = self.conv.channels;
-            let blocks = m.div_ceil(BLOCK);
+            let [c, m] = self.channels;
             let [first_c, first_m] = self.block.map(|block| block * BLOCK);
+            let here = [(c - first_c).min(BLOCK), (m - first_m).min(BLOCK)];
             let mut places = [Tile::ZERO; PLACES];
             for (place, tile) in places.iter_mut().enumerate() {
-                let pieces = self.pieces.wrapping_add((place * c + first_c) * BLOCK);
-                let grads = self
-                    .grads
-                    .wrapping_add((place * blocks + self.block[1]) * BLOCK * BLOCK);
+                let first = |squares: &Squares, block: usize| {
+                    let first = squares.group(0).wrapping_add(place * squares.apart);
+                    (
+                        first.wrapping_add(block * BLOCK * BLOCK),
+                        PLACES * squares.apart,
+                    )
+                };
+                let (pieces, pieces_group) = first(self.pieces, self.block[0]);
+                let (grads, grads_group) = first(self.grads, self.block[1]);
                 let operands = Operands::new(
                     self.groups * BLOCK,
                     #[inline(always)]
-                    |k| pieces.wrapping_add(k / BLOCK * PLACES * c * BLOCK + k % BLOCK),
+                    |t| pieces.wrapping_add(t / BLOCK * pieces_group + t % BLOCK * BLOCK),
                     #[inline(always)]
-                    |r| r * BLOCK,
+                    |c| c,
                     #[inline(always)]
-                    |k| {
-                        let group = k / BLOCK * PLACES * blocks * BLOCK * BLOCK;
-                        grads.wrapping_add(group + k % BLOCK * BLOCK)
-                    },
+                    |t| grads.wrapping_add(t / BLOCK * grads_group + t % BLOCK * BLOCK),
                 );
                 // SAFETY: both are laid out for it.
                 unsafe { operands.multiply(simd, false, tile) };
             }
-            let mut taps = [[[0.0f32; BLOCK]; 3]; 3];
-            for r in 0..(c - first_c).min(BLOCK) {
-                // SAFETY: row r of every place's tile; 3×3 vectors of taps.
+            // Nine taps for each of sixteen channels of the image.
+            let mut taps = [0.0f32; 9 * BLOCK * BLOCK];
+            for r in 0..here[0] {
+                // SAFETY: row r of every place's tile; nine vectors of taps.
                 unsafe {
-                    let from = places.as_ptr().cast::<f32>().add(r * BLOCK);
-                    let onto = taps.as_mut_ptr().cast();
                     both_axes(
                         simd,
                         #[inline(always)]
                         |x| filter_adjoint(x),
-                        from,
-                        BLOCK * BLOCK,
-                        onto,
+                        places.as_ptr().cast::<f32>().add(r * BLOCK),
+                        [6 * BLOCK * BLOCK, BLOCK * BLOCK],
+                        taps.as_mut_ptr().add(r * 9 * BLOCK),
                         BLOCK,
                     );
                 }
-                for l in 0..(m - first_m).min(BLOCK) {
-                    let at = ((first_m + l) * c + first_c + r) * 9;
-                    for (k, taps) in taps.as_flattened().iter().enumerate() {
-                        // SAFETY: a weight of the output; tasks differ in channels.
-                        unsafe { *self.out.as_mut_ptr().add(at + k) = taps[l] };
-                    }
+            }
+            let at = (first_m * c + first_c) * 9;
+            for k in (0..9 * here[0]).step_by(BLOCK) {
+                let part = [(9 * here[0] - k).min(BLOCK), here[1]];
+                // SAFETY: weights of the output; tasks differ in channels.
+                unsafe {
+                    let onto = self.out.as_mut_ptr().add(at + k);
+                    transpose_part(taps.as_ptr().add(k * BLOCK), BLOCK, part, onto, c * 9);
                 }
             }
         }
     }
-    let Convolution {
-        channels: [c, m], ..
-    } = *conv;
     let tiling = &Tiling::new(conv);
-    let planes = image_planes(conv, image, tiling);
-    let pieces = by_tiles::<6>(&planes, c, tiling);
-    let planes = grad_planes(conv, grad, tiling);
-    let grads = by_channels(&planes, m, tiling);
-    let (pieces, grads) = (Shared(pieces.as_ptr()), Shared(grads.as_ptr()));
+    let pieces = image_squares(conv, image, tiling);
+    let grads = grad_squares(conv, grad, tiling);
     let out = SharedOut::new(out);
-    let blocks = [c.div_ceil(BLOCK), m.div_ceil(BLOCK)];
+    let blocks = conv.channels.map(|channels| channels.div_ceil(BLOCK));
     each(blocks[0] * blocks[1], |task| {
-        Arch::new().dispatch(Task(Weights {
-            conv,
+        run(Weights {
+            channels: conv.channels,
             groups: tiling.groups(),
-            pieces: pieces.get(),
-            grads: grads.get(),
+            pieces: &pieces,
+            grads: &grads,
             block: [task / blocks[1], task % blocks[1]],
             out,
-        }));
+        });
     });
 }

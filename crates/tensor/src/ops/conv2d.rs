@@ -118,7 +118,7 @@ impl Op for Conv2d {
             stride: self.stride,
             padding: self.padding,
         };
-        let bias = inputs.get(2).map(|bias| bias.data);
+        let bias = inputs.get(2).map(|bias| &bias.data[..]);
         conv.forward(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
@@ -220,6 +220,9 @@ impl Setting {
             Setting::new(1, [3, 7], [5, 6], [1, 1, 0]),
             Setting::new(1, [2, 2], [10, 9], [2, 3, 0]),
             Setting::new(1, [1, 1], [1, 1], [3, 1, 1]),
+            // Enough channels and tiles for Winograd, none of them whole.
+            Setting::new(2, [17, 19], [9, 14], [3, 1, 1]),
+            Setting::new(1, [16, 18], [11, 12], [3, 1, 0]),
             Setting {
                 image: [1, 2, 7, 9],
                 weight: [3, 2, 3, 5],

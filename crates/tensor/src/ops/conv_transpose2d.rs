@@ -92,7 +92,7 @@ impl Op for ConvTranspose2d {
             stride: self.stride,
             padding: self.padding,
         };
-        let bias = inputs.get(2).map(|bias| bias.data);
+        let bias = inputs.get(2).map(|bias| &bias.data[..]);
         conv.image_grad(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
