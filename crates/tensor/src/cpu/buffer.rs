@@ -5,9 +5,18 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
+use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+
+/// A line of the cache: memory starts with one, so that no vector spans two.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+const LINE: usize = 16;
+
 /// `len` values of pooled memory, and what was derived from them.
 pub struct Buffer {
-    memory: Vec<f32>,
+    memory: Vec<Line>,
     len: usize,
     derived: Mutex<Vec<(Derivation, Arc<Buffer>)>>,
 }
@@ -16,7 +25,7 @@ pub struct Buffer {
 pub(crate) type Derivation = (&'static str, [usize; 8]);
 
 struct Pool {
-    free: Option<HashMap<usize, Vec<Vec<f32>>>>,
+    free: Option<HashMap<usize, Vec<Vec<Line>>>>,
     in_use: u64,
     peak: u64,
 }
@@ -51,7 +60,7 @@ impl Buffer {
             .and_then(Vec::pop);
         drop(pool);
         Buffer {
-            memory: free.unwrap_or_else(|| vec![0.0; class]),
+            memory: free.unwrap_or_else(|| vec![Line::zeroed(); class / LINE]),
             len,
             derived: Mutex::default(),
         }
@@ -81,10 +90,10 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
         let mut pool = pool();
-        pool.in_use -= 4 * memory.len() as u64;
+        pool.in_use -= size_of_val(&memory[..]) as u64;
         pool.free
             .get_or_insert_default()
-            .entry(memory.len())
+            .entry(memory.len() * LINE)
             .or_default()
             .push(memory);
     }
@@ -93,7 +102,7 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.memory[..self.len]
+        &cast_slice(&self.memory)[..self.len]
     }
 }
 
@@ -101,7 +110,7 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         let derived = self.derived.get_mut();
         derived.unwrap_or_else(|p| p.into_inner()).clear();
-        &mut self.memory[..self.len]
+        &mut cast_slice_mut(&mut self.memory)[..self.len]
     }
 }
 

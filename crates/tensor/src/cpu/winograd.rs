@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::gemm::SharedOut;
 use super::lanes::Lanes;
 use super::tile::{BLOCK, Operands, Tile};
-use super::transpose::transpose_part;
+use super::transpose::transpose;
 use super::{Buffer, Convolution};
 
 /// Places of a transformed tile.
@@ -260,7 +260,7 @@ impl Blocked {
                     let part = [here, onto.len() / BLOCK];
                     let from = from[from_y * w + x * BLOCK..].as_ptr();
                     // SAFETY: `part` rows and columns of the planes, and of this stretch.
-                    unsafe { transpose_part(from, h * w, part, onto.as_mut_ptr(), BLOCK) };
+                    unsafe { transpose(from, h * w, part, onto.as_mut_ptr(), BLOCK) };
                 }
             }
         };
@@ -403,7 +403,7 @@ fn filters<S: Simd>(
         let from = &weight[at + k * row..][..(columns - 1) * column + 9];
         // SAFETY: 9 values for each of the columns; 9 vectors of taps, 36 of places.
         unsafe {
-            transpose_part(
+            transpose(
                 from.as_ptr(),
                 column,
                 [columns, 9],
@@ -530,7 +530,7 @@ pub(super) fn forward(
                             // SAFETY: pixels of the output; tasks differ in groups or rows.
                             unsafe {
                                 let onto = self.out.as_mut_ptr().add(at + j);
-                                transpose_part(from, BLOCK, part, onto, down * across);
+                                transpose(from, BLOCK, part, onto, down * across);
                             }
                         }
                     }
@@ -641,7 +641,7 @@ pub(super) fn image_grad(
                     unsafe {
                         let from = pixels[from + x * BLOCK..].as_ptr();
                         let onto = self.out.as_mut_ptr().add(at + x);
-                        transpose_part(from, BLOCK, part, onto, h * w);
+                        transpose(from, BLOCK, part, onto, h * w);
                     }
                 }
             }
@@ -725,7 +725,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
                 // SAFETY: weights of the output; tasks differ in channels.
                 unsafe {
                     let onto = self.out.as_mut_ptr().add(at + k);
-                    transpose_part(taps.as_ptr().add(k * BLOCK), BLOCK, part, onto, c * 9);
+                    transpose(taps.as_ptr().add(k * BLOCK), BLOCK, part, onto, c * 9);
                 }
             }
         }
