@@ -50,17 +50,18 @@ impl<'a> SharedOut<'a> {
         }
     }
 
-    /// Writes `from`, `plus` added to each value, a `step` apart from `at`.
+    /// Writes `from`, `plus` added to each value, from `at` on.
     ///
     /// # Safety
     /// No other task may touch these values meanwhile.
     #[inline(always)]
-    pub unsafe fn write(&self, at: usize, step: usize, from: &[f32], plus: f32) {
-        debug_assert!(from.is_empty() || at + (from.len() - 1) * step < self.len);
-        for (i, value) in from.iter().enumerate() {
-            // SAFETY: inside by the assertion, ours by the caller's word.
-            unsafe { *self.pointer.add(at + i * step) = value + plus };
-        }
+    pub unsafe fn write(&self, at: usize, from: &[f32], plus: f32) {
+        assert!(at + from.len() <= self.len);
+        // SAFETY: inside by the assertion, ours by the caller's word.
+        let onto = unsafe { std::slice::from_raw_parts_mut(self.pointer.add(at), from.len()) };
+        onto.iter_mut()
+            .zip(from)
+            .for_each(|(onto, value)| *onto = value + plus);
     }
 
     /// The first value; tasks must keep to their own parts.

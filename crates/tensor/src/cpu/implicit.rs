@@ -2,28 +2,45 @@
 //! the image's channel c, shifted by the kernel tap (i, j). See [`super::planes`] for the layout that
 //! makes this true for any stride.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::gemm::SharedOut;
 use super::planes::Planes;
-use super::tile::{BLOCK, Operands, Tile, WIDE, dots};
+use super::tile::{BLOCK, Operands, STRETCH, Tile, WIDE, dots};
+use super::transpose::transpose;
 use super::{Buffer, Convolution};
 
-/// Tiles that make a task worth sending to another core.
-const TILES_PER_TASK: usize = 8;
+/// Tiles that a task computes at once: enough to be worth sending to another core, few enough to stay
+/// near it.
+const BLOCKS: usize = 8;
 
 /// A matrix packed in blocks of 16 rows: row r at depth k stands at `(r / 16 · depth + k) · 16 + r % 16`.
 /// `values` has it at `r · row + depths[k]`; missing rows are zero.
 fn pack(values: &[f32], rows: usize, row: usize, depths: &[usize]) -> Buffer {
     let mut packed = Buffer::new(rows.div_ceil(BLOCK) * depths.len() * BLOCK);
-    let fill = |(block, packed): (usize, &mut [f32])| {
+    let fill = |(block, mut packed): (usize, &mut [f32])| {
         let first = block * BLOCK;
         let here = (rows - first).min(BLOCK);
-        for (&depth, packed) in depths.iter().zip(packed.as_chunks_mut::<BLOCK>().0) {
-            let values = &values[first * row + depth..];
-            for (r, value) in packed.iter_mut().enumerate() {
-                *value = if r < here { values[r * row] } else { 0.0 };
+        if here < BLOCK {
+            packed.fill(0.0);
+        }
+        // Depths that follow each other are transposed together.
+        for depths in depths.chunk_by(|a, b| a + 1 == *b) {
+            for depths in depths.chunks(BLOCK) {
+                let from = &values[first * row + depths[0]..];
+                assert!(
+                    (here - 1) * row + depths.len() <= from.len(),
+                    "too few values"
+                );
+                let (onto, rest) = packed.split_at_mut(depths.len() * BLOCK);
+                packed = rest;
+                let part = [here, depths.len()];
+                // SAFETY: values of the rows at these depths, and as many vectors.
+                unsafe { transpose(from.as_ptr(), row, part, onto.as_mut_ptr(), BLOCK) };
             }
         }
     };
@@ -34,22 +51,30 @@ fn pack(values: &[f32], rows: usize, row: usize, depths: &[usize]) -> Buffer {
     packed
 }
 
-/// A sum over shifted planes for every row of packed weights and every position.
+/// What is summed at a position: planes shifted, each weighted for every row.
+struct Sum {
+    /// For each depth how far its plane is shifted.
+    shifts: Vec<usize>,
+    weights: Arc<Buffer>,
+}
+
+/// Sums over shifted planes at every position of an item.
 struct Walk<'a> {
     planes: *const f32,
     pitch: usize,
-    /// For each depth how far its plane is shifted.
-    shifts: &'a [usize],
+    /// The sums of a position, which stand side by side in the output.
+    sums: &'a [Sum],
     /// Positions down and across.
     positions: [usize; 2],
     rows: usize,
-    weights: &'a [f32],
     bias: Option<&'a [f32]>,
     out: SharedOut<'a>,
-    /// Where row 0 has its first position.
+    /// Where row 0 has its first sum.
     at: usize,
-    /// Steps from a row to the next, from a position to the one below, and to the one at the right.
-    steps: [usize; 3],
+    /// Steps from a row to the next, and from a position to the one below.
+    steps: [usize; 2],
+    /// Sums across, of which the last position may have fewer.
+    width: usize,
 }
 
 // SAFETY: the planes are only read; what is written through `out` differs from task to task.
@@ -57,7 +82,7 @@ unsafe impl Sync for Walk<'_> {}
 
 impl Walk<'_> {
     /// Columns of a tile.
-    fn width(&self) -> usize {
+    fn tile_width(&self) -> usize {
         if self.rows <= 4 { WIDE } else { BLOCK }
     }
 
@@ -65,8 +90,8 @@ impl Walk<'_> {
     /// computed in vain, whichever takes fewer tiles. The number of them, and that of a row.
     fn tiles(&self) -> (usize, Option<usize>) {
         let [down, across] = self.positions;
-        let in_row = across.div_ceil(self.width());
-        let through = ((down.max(1) - 1) * self.pitch + across).div_ceil(self.width());
+        let in_row = across.div_ceil(self.tile_width());
+        let through = ((down.max(1) - 1) * self.pitch + across).div_ceil(self.tile_width());
         match down * in_row <= through {
             true => (down * in_row, Some(in_row)),
             false => (through, None),
@@ -78,36 +103,36 @@ impl Walk<'_> {
         if self.positions.contains(&0) {
             return;
         }
-        let blocks = self.rows.div_ceil(BLOCK);
         let (tiles, in_row) = self.tiles();
-        let tasks = (tiles * blocks).div_ceil(TILES_PER_TASK);
-        (0..tasks).into_par_iter().for_each(|task| {
-            let some = task * TILES_PER_TASK..((task + 1) * TILES_PER_TASK).min(tiles * blocks);
-            Arch::new().dispatch(Some {
+        let parts = self.rows.div_ceil(BLOCK).div_ceil(BLOCKS);
+        // Few channels make light tiles.
+        let some = (BLOCKS / self.rows.div_ceil(BLOCK)).max(1);
+        let tasks = tiles.div_ceil(some);
+        (0..tasks * parts).into_par_iter().for_each(|task| {
+            let (task, part) = (task / parts, task % parts);
+            Arch::new().dispatch(Tiles {
                 walk: self,
-                tiles: some,
+                tiles: task * some..((task + 1) * some).min(tiles),
                 in_row,
-                blocks,
+                first_row: part * BLOCKS * BLOCK,
             });
         });
     }
 
-    /// Writes the tile that starts at `start` (in the planes' coordinates) for the given rows.
+    /// Writes a tile of some rows, `width` sums each, whose first position is `start` in the planes.
     #[inline(always)]
-    fn store(&self, first_row: usize, start: usize, one_row: bool, tile: &[f32], width: usize) {
+    fn store(&self, rows: Range<usize>, start: usize, one_row: bool, tile: &[f32], width: usize) {
         let [down, across] = self.positions;
-        let [row_step, down_step, across_step] = self.steps;
-        let rows = (self.rows - first_row).min(BLOCK);
+        let many = self.sums.len();
         let (mut y, mut x, mut l) = (start / self.pitch, start % self.pitch, 0);
-        while l < width && y < down {
-            let run = across.saturating_sub(x).min(width - l);
-            for r in 0..rows {
-                let row = first_row + r;
+        while l < width / many && y < down {
+            let run = across.saturating_sub(x).min(width / many - l) * many;
+            let run = run.min(self.width.saturating_sub(x * many));
+            for (row, tile) in rows.clone().zip(tile.chunks_exact(width)) {
                 let bias = self.bias.map_or(0.0, |bias| bias[row]);
-                let at = self.at + row * row_step + y * down_step + x * across_step;
-                let from = &tile[r * width + l..][..run];
-                // SAFETY: the position is one of the output's; tasks differ in rows or positions.
-                unsafe { self.out.write(at, across_step, from, bias) };
+                let at = self.at + row * self.steps[0] + y * self.steps[1] + x * many;
+                // SAFETY: positions of the output; tasks differ in rows or positions.
+                unsafe { self.out.write(at, &tile[l * many..][..run], bias) };
             }
             if one_row {
                 return;
@@ -118,59 +143,130 @@ impl Walk<'_> {
     }
 }
 
-/// Some tiles of a walk.
-struct Some<'a> {
+/// Some tiles of a walk, for up to 128 rows.
+struct Tiles<'a> {
     walk: &'a Walk<'a>,
-    tiles: std::ops::Range<usize>,
+    tiles: Range<usize>,
     in_row: Option<usize>,
-    blocks: usize,
+    first_row: usize,
 }
 
-impl WithSimd for Some<'_> {
+impl WithSimd for Tiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let walk = self.walk;
-        let width = walk.width();
-        let mut tile = Tile::ZERO;
+        let (width, many) = (walk.tile_width(), walk.sums.len());
+        let rows = self.first_row..walk.rows.min(self.first_row + BLOCKS * BLOCK);
+        let mut tiles = [Tile::ZERO; BLOCKS];
         let mut wide = [0.0; 4 * WIDE];
+        let mut side_by_side = Buffer::new(if many > 1 {
+            rows.len() * width * many
+        } else {
+            0
+        });
         for index in self.tiles {
-            let (position, block) = (index / self.blocks, index % self.blocks);
             let start = match self.in_row {
-                Option::Some(in_row) => position / in_row * walk.pitch + position % in_row * width,
-                None => position * width,
+                Some(in_row) => index / in_row * walk.pitch + index % in_row * width,
+                None => index * width,
             };
-            let depth = walk.shifts.len();
-            let weights = walk.weights[block * depth * BLOCK..][..depth * BLOCK].as_ptr();
             let planes = walk.planes.wrapping_add(start);
-            let shifts = walk.shifts.as_ptr();
-            let operands = Operands::new(
-                depth,
-                #[inline(always)]
-                |k| weights.wrapping_add(k * BLOCK),
-                #[inline(always)]
-                |r| r,
-                #[inline(always)]
-                // SAFETY: k is below the depth.
-                |k| planes.wrapping_add(unsafe { *shifts.add(k) }),
-            );
-            // SAFETY: positions and shifts lie inside the planes, which 64 zeros follow.
-            let values = unsafe {
-                match walk.rows {
-                    1 => operands.multiply_wide::<S, 1>(simd, &mut wide),
-                    2 => operands.multiply_wide::<S, 2>(simd, &mut wide),
-                    3 => operands.multiply_wide::<S, 3>(simd, &mut wide),
-                    4 => operands.multiply_wide::<S, 4>(simd, &mut wide),
-                    _ => operands.multiply(simd, false, &mut tile),
-                }
-                if walk.rows <= 4 {
-                    &wide[..]
+            for (i, sum) in walk.sums.iter().enumerate() {
+                // SAFETY: positions and shifts lie inside the planes, which 64 zeros follow.
+                let tile = unsafe {
+                    if walk.rows <= 4 {
+                        few_rows(simd, walk.rows, sum, planes, &mut wide);
+                        &wide[..rows.len() * width]
+                    } else {
+                        let blocks = rows.len().div_ceil(BLOCK);
+                        many_rows(simd, self.first_row, sum, planes, &mut tiles[..blocks]);
+                        let tiles = std::slice::from_raw_parts(
+                            tiles.as_ptr().cast::<f32>(),
+                            tiles.len() * BLOCK * BLOCK,
+                        );
+                        &tiles[..rows.len() * width]
+                    }
+                };
+                if many == 1 {
+                    walk.store(rows.clone(), start, self.in_row.is_some(), tile, width);
                 } else {
-                    &tile.0[..]
+                    let onto = side_by_side.iter_mut().skip(i).step_by(many);
+                    onto.zip(tile).for_each(|(onto, &value)| *onto = value);
                 }
-            };
-            walk.store(block * BLOCK, start, self.in_row.is_some(), values, width);
+            }
+            if many > 1 {
+                let one_row = self.in_row.is_some();
+                walk.store(rows.clone(), start, one_row, &side_by_side, width * many);
+            }
+        }
+    }
+}
+
+/// The operands of a stretch of a sum, for the sixteen rows from `first_row` on.
+macro_rules! operands {
+    ($sum:expr, $first_row:expr, $planes:expr, $stretch:expr) => {{
+        let stretch: Range<usize> = $stretch;
+        let at = ($first_row * $sum.shifts.len()) + stretch.start * BLOCK;
+        let weights = $sum.weights[at..][..stretch.len() * BLOCK].as_ptr();
+        let (planes, shifts) = ($planes, $sum.shifts[stretch.clone()].as_ptr());
+        Operands::new(
+            stretch.len(),
+            #[inline(always)]
+            move |k| weights.wrapping_add(k * BLOCK),
+            #[inline(always)]
+            |r| r,
+            #[inline(always)]
+            // SAFETY: k is inside the stretch.
+            move |k| planes.wrapping_add(unsafe { *shifts.add(k) }),
+        )
+    }};
+}
+
+/// A sum at 16 positions for blocks of 16 rows. All blocks use a stretch of the planes while it is near.
+///
+/// # Safety
+/// The planes must be readable at the sum's shifts.
+#[inline(always)]
+unsafe fn many_rows<S: Simd>(
+    simd: S,
+    first_row: usize,
+    sum: &Sum,
+    planes: *const f32,
+    tiles: &mut [Tile],
+) {
+    let depth = sum.shifts.len();
+    for start in (0..depth.max(1)).step_by(STRETCH) {
+        let stretch = start..(start + STRETCH).min(depth);
+        for (block, tile) in tiles.iter_mut().enumerate() {
+            let first_row = first_row + block * BLOCK;
+            let operands = operands!(sum, first_row, planes, stretch.clone());
+            // SAFETY: by the caller's word.
+            unsafe { operands.multiply(simd, start > 0, tile) };
+        }
+    }
+}
+
+/// A sum at 64 positions for up to four rows.
+///
+/// # Safety
+/// As for [`many_rows`].
+#[inline(always)]
+unsafe fn few_rows<S: Simd>(
+    simd: S,
+    rows: usize,
+    sum: &Sum,
+    planes: *const f32,
+    tile: &mut [f32; 4 * WIDE],
+) {
+    let operands = operands!(sum, 0, planes, 0..sum.shifts.len());
+    // SAFETY: by the caller's word.
+    unsafe {
+        match rows {
+            1 => operands.multiply_wide::<S, 1>(simd, tile),
+            2 => operands.multiply_wide::<S, 2>(simd, tile),
+            3 => operands.multiply_wide::<S, 3>(simd, tile),
+            _ => operands.multiply_wide::<S, 4>(simd, tile),
         }
     }
 }
@@ -186,10 +282,7 @@ pub(super) fn forward(
     let Convolution {
         items,
         channels: [c, m],
-        image: [h, w],
         out: [down, across],
-        stride,
-        padding,
         ..
     } = *conv;
     let depth = conv.depth();
@@ -198,22 +291,23 @@ pub(super) fn forward(
         pack(weight, m, depth, &(0..depth).collect::<Vec<_>>())
     });
     let planes = conv.image_planes(image);
-    let shifts = conv.shifts(&planes);
-    debug_assert_eq!(image.len(), items * c * h * w, "padding {padding}");
+    let sums = [Sum {
+        shifts: conv.shifts(&planes),
+        weights,
+    }];
     let out = SharedOut::new(out);
-    debug_assert!(stride > 0);
     for item in 0..items {
         Walk {
             planes: planes.as_ptr().wrapping_add(item * c * planes.channel),
             pitch: planes.pitch,
-            shifts: &shifts,
+            sums: &sums,
             positions: [down, across],
             rows: m,
-            weights: &weights,
             bias,
             out,
             at: item * m * down * across,
-            steps: [down * across, across, 1],
+            steps: [down * across, across],
+            width: across,
         }
         .run();
     }
@@ -256,36 +350,42 @@ pub(super) fn image_grad(
         [extent(h, most[0]), extent(w, most[1])],
     );
     let out = SharedOut::new(out);
-    for (p, q) in (0..stride.min(h)).flat_map(|p| (0..stride.min(w)).map(move |q| (p, q))) {
-        let ((first_i, ahead_i, taps_i), (first_j, ahead_j, taps_j)) = (phase(p, kh), phase(q, kw));
-        let taps = taps_i * taps_j;
-        let depth = m * taps;
-        // At depth (m, i, j) row c has tap (first_i + stride·i, first_j + stride·j).
-        let tap = |k: usize| (k / taps, k % taps / taps_j, k % taps_j);
-        let how = ("packed by phase", [m, c, kh, kw, stride, padding, p, q]);
-        let weights = weight.derive(how, || {
-            let at =
-                |(from, i, j)| (from * c * kh + first_i + stride * i) * kw + first_j + stride * j;
-            let depths: Vec<usize> = (0..depth).map(|k| at(tap(k))).collect();
-            pack(weight, c, kh * kw, &depths)
-        });
-        let shift = |(from, i, j)| {
-            let (y, x) = (most[0] + ahead_i - i, most[1] + ahead_j - j);
-            from * planes.channel + y * planes.pitch + x
+    for p in 0..stride.min(h) {
+        let (first_i, ahead_i, taps_i) = phase(p, kh);
+        let sum = |q: usize| {
+            let (first_j, ahead_j, taps_j) = phase(q, kw);
+            let taps = taps_i * taps_j;
+            let depth = m * taps;
+            // At depth (m, i, j) row c has tap (first_i + stride·i, first_j + stride·j).
+            let tap = |k: usize| (k / taps, k % taps / taps_j, k % taps_j);
+            let how = ("packed by phase", [m, c, kh, kw, stride, padding, p, q]);
+            let weights = weight.derive(how, || {
+                let at = |(from, i, j)| {
+                    (from * c * kh + first_i + stride * i) * kw + first_j + stride * j
+                };
+                let depths: Vec<usize> = (0..depth).map(|k| at(tap(k))).collect();
+                pack(weight, c, kh * kw, &depths)
+            });
+            let shift = |(from, i, j)| {
+                let (y, x) = (most[0] + ahead_i - i, most[1] + ahead_j - j);
+                from * planes.channel + y * planes.pitch + x
+            };
+            let shifts = (0..depth).map(|k| shift(tap(k))).collect();
+            Sum { shifts, weights }
         };
-        let shifts: Vec<usize> = (0..depth).map(|k| shift(tap(k))).collect();
+        let sums: Vec<Sum> = (0..stride).map(sum).collect();
         for item in 0..items {
             Walk {
                 planes: planes.as_ptr().wrapping_add(item * m * planes.channel),
                 pitch: planes.pitch,
-                shifts: &shifts,
-                positions: [(h - p).div_ceil(stride), (w - q).div_ceil(stride)],
+                sums: &sums,
+                positions: [(h - p).div_ceil(stride), w.div_ceil(stride)],
                 rows: c,
-                weights: &weights,
                 bias,
                 out,
-                at: item * c * h * w + p * w + q,
-                steps: [h * w, stride * w, stride],
+                at: item * c * h * w + p * w,
+                steps: [h * w, stride * w],
+                width: w,
             }
             .run();
         }
@@ -321,18 +421,15 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
             }
         }
         false => {
-            let first = index * BLOCK;
-            for (l, from) in from
-                .chunks_exact(down * across)
-                .skip(first)
-                .take(BLOCK)
-                .enumerate()
-            {
-                for (y, from) in from.chunks_exact(across).enumerate() {
-                    let onto = &mut grads[y * planes.pitch * BLOCK + l..];
-                    for (onto, &from) in onto.iter_mut().step_by(BLOCK).zip(from) {
-                        *onto = from;
-                    }
+            let (first, plane) = (index * BLOCK, down * across);
+            let here = (m - first).min(BLOCK);
+            for y in 0..down {
+                for x in (0..across).step_by(BLOCK) {
+                    let part = [here, (across - x).min(BLOCK)];
+                    let from = from[first * plane + y * across + x..].as_ptr();
+                    let onto = grads[(y * planes.pitch + x) * BLOCK..].as_mut_ptr();
+                    // SAFETY: a stretch of a row of some channels, and as many vectors.
+                    unsafe { transpose(from, plane, part, onto, BLOCK) };
                 }
             }
         }
@@ -382,7 +479,7 @@ struct WeightRows<'a> {
     grads: &'a [f32],
     m: usize,
     few: bool,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     out: SharedOut<'a>,
 }
 
@@ -439,17 +536,20 @@ impl WithSimd for WeightRows<'_> {
                 }
             }
         }
-        for m in 0..self.m {
-            for block in 0..row_blocks {
-                let first = self.rows.start + block * BLOCK;
-                let at = (block * columns + m / BLOCK) * BLOCK * BLOCK + m % BLOCK;
-                let mut line = [0.0; BLOCK];
-                for (r, value) in line.iter_mut().enumerate() {
-                    *value = sums[at + r * BLOCK];
+        for block in 0..row_blocks {
+            let first = self.rows.start + block * BLOCK;
+            for column in 0..columns {
+                let sums = &sums[(block * columns + column) * BLOCK * BLOCK..][..BLOCK * BLOCK];
+                let first_m = column * BLOCK;
+                let part = [
+                    (self.rows.end - first).min(BLOCK),
+                    (self.m - first_m).min(BLOCK),
+                ];
+                // SAFETY: weights of the output; tasks differ in rows.
+                unsafe {
+                    let onto = self.out.as_mut_ptr().add(first_m * depth + first);
+                    transpose(sums.as_ptr(), BLOCK, part, onto, depth);
                 }
-                let line = &line[..(self.rows.end - first).min(BLOCK)];
-                // SAFETY: tasks differ in rows.
-                unsafe { self.out.write(m * depth + first, 1, line, 0.0) };
             }
         }
     }

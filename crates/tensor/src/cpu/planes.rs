@@ -2,8 +2,24 @@
 //! s×s phases, each the pixels a stride apart.
 
 use super::Buffer;
-use super::simd::for_each_chunk;
+use super::simd::{for_each_chunk, vectorised};
 use super::tile::WIDE;
+
+/// Every second value, as vectors.
+fn every_second(from: &[f32], onto: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let (pairs, rest) = from.as_chunks::<2>();
+            onto.iter_mut()
+                .zip(pairs)
+                .for_each(|(value, pair)| *value = pair[0]);
+            if let (Some(value), [last]) = (onto.get_mut(pairs.len()), rest) {
+                *value = *last;
+            }
+        },
+    );
+}
 
 /// Planes of some channels.
 pub(super) struct Planes {
@@ -62,6 +78,7 @@ impl Planes {
                     let from = &image[(c * h + y) * w..][from..w];
                     match stride {
                         1 => line.copy_from_slice(&from[..line.len()]),
+                        2 => every_second(from, line),
                         _ => line
                             .iter_mut()
                             .zip(from.iter().step_by(stride))
