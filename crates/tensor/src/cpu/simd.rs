@@ -29,14 +29,15 @@ pub(crate) fn for_each_chunk(out: &mut [f32], unit: usize, f: impl Fn(usize, &mu
     }
 }
 
-/// `out[i] = f(a[i])`.
+/// `out[i] = f(a[i])`. Here and below `f` should own what it captures: behind a reference it would be read
+/// anew for every value, and vectors would be out of the question.
 #[inline(always)]
-pub(crate) fn map(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+pub(crate) fn map(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Copy) {
     for_each_chunk(out, 1, |at, out| {
         let a = &a[at..at + out.len()];
         vectorised(
             #[inline(always)]
-            || {
+            move || {
                 for (out, &a) in out.iter_mut().zip(a) {
                     *out = f(a);
                 }
@@ -47,12 +48,17 @@ pub(crate) fn map(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
 
 /// `out[i] = f(a[i], b[i])`.
 #[inline(always)]
-pub(crate) fn map2(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+pub(crate) fn map2(
+    a: &[f32],
+    b: &[f32],
+    out: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
+) {
     for_each_chunk(out, 1, |at, out| {
         let (a, b) = (&a[at..at + out.len()], &b[at..at + out.len()]);
         vectorised(
             #[inline(always)]
-            || {
+            move || {
                 for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
                     *out = f(a, b);
                 }
@@ -68,14 +74,14 @@ pub(crate) fn map3(
     b: &[f32],
     c: &[f32],
     out: &mut [f32],
-    f: impl Fn(f32, f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32, f32) -> f32 + Sync + Copy,
 ) {
     for_each_chunk(out, 1, |at, out| {
         let range = at..at + out.len();
         let (a, b, c) = (&a[range.clone()], &b[range.clone()], &c[range]);
         vectorised(
             #[inline(always)]
-            || {
+            move || {
                 for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
                     *out = f(a, b, c);
                 }

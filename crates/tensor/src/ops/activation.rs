@@ -82,14 +82,14 @@ impl Op for Activation {
                 x,
                 out.data,
                 #[inline(always)]
-                |x| x.max(0.0),
+                move |x| x.max(0.0),
             ),
             Activation::LeakyRelu(slope) => {
                 map(
                     x,
                     out.data,
                     #[inline(always)]
-                    |x| if x > 0.0 { x } else { slope * x },
+                    move |x| if x > 0.0 { x } else { slope * x },
                 );
             }
             Activation::Tanh => map(x, out.data, f32::tanh),
@@ -142,7 +142,7 @@ impl Op for ActivationGrad {
                     g,
                     out.data,
                     #[inline(always)]
-                    |y, g| if y > 0.0 { g } else { 0.0 },
+                    move |y, g| if y > 0.0 { g } else { 0.0 },
                 );
             }
             Activation::LeakyRelu(slope) => {
@@ -151,7 +151,7 @@ impl Op for ActivationGrad {
                     g,
                     out.data,
                     #[inline(always)]
-                    |y, g| if y > 0.0 { g } else { slope * g },
+                    move |y, g| if y > 0.0 { g } else { slope * g },
                 );
             }
             Activation::Tanh => map2(
@@ -159,14 +159,14 @@ impl Op for ActivationGrad {
                 g,
                 out.data,
                 #[inline(always)]
-                |y, g| g * (1.0 - y * y),
+                move |y, g| g * (1.0 - y * y),
             ),
             Activation::Sigmoid => map2(
                 y,
                 g,
                 out.data,
                 #[inline(always)]
-                |y, g| g * y * (1.0 - y),
+                move |y, g| g * y * (1.0 - y),
             ),
         }
     }

@@ -99,14 +99,14 @@ impl Op for AdamMoments {
             g,
             m_out,
             #[inline(always)]
-            |m, g| beta1 * m + (1.0 - beta1) * g,
+            move |m, g| beta1 * m + (1.0 - beta1) * g,
         );
         map2(
             v,
             g,
             v_out,
             #[inline(always)]
-            |v, g| beta2 * v + (1.0 - beta2) * g * g,
+            move |v, g| beta2 * v + (1.0 - beta2) * g * g,
         );
     }
 
@@ -152,7 +152,7 @@ impl Op for AdamUpdate {
             v,
             out.data,
             #[inline(always)]
-            |p, m, v| p - rate * m / (v.sqrt() * v_scale + eps),
+            move |p, m, v| p - rate * m / (v.sqrt() * v_scale + eps),
         );
     }
 

@@ -82,13 +82,13 @@ impl Op for Loss {
                 p,
                 t,
                 #[inline(always)]
-                |p, t| (p - t).abs(),
+                move |p, t| (p - t).abs(),
             ),
             Loss::Mse => cpu::dot_sum(
                 p,
                 t,
                 #[inline(always)]
-                |p, t| (p - t) * (p - t),
+                move |p, t| (p - t) * (p - t),
             ),
             Loss::BceWithLogits => {
                 cpu::dot_sum(p, t, |p, t| p.max(0.0) - p * t + (-p.abs()).exp().ln_1p())
@@ -166,7 +166,7 @@ impl Op for LossGrad {
                 t,
                 out.data,
                 #[inline(always)]
-                |p, t| {
+                move |p, t| {
                     // Not `signum`, which is 1 at zero.
                     if p > t {
                         g
@@ -182,7 +182,7 @@ impl Op for LossGrad {
                 t,
                 out.data,
                 #[inline(always)]
-                |p, t| 2.0 * g * (p - t),
+                move |p, t| 2.0 * g * (p - t),
             ),
             Loss::BceWithLogits => map2(p, t, out.data, |p, t| g * (sigmoid(p) - t)),
         }

@@ -55,7 +55,7 @@ impl Op for Scale {
             inputs[0].data,
             out.data,
             #[inline(always)]
-            |x| scale * x + shift,
+            move |x| scale * x + shift,
         );
     }
 
