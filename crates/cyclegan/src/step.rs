@@ -163,8 +163,8 @@ impl CycleGan {
         real_b: &Tensor,
         learning_rate: f32,
     ) -> Result<Losses<Tensor>> {
-        let translation = self.translate(real_a, real_b)?;
-        let objective = self.generator_objective(real_a, real_b, &translation)?;
+        let (translation, identity) = self.translate_all(real_a, real_b)?;
+        let objective = self.generator_objective(real_a, real_b, &translation, identity)?;
         let gradients = gradients_of(&objective.total()?, &self.generators)?;
         self.generators.step(&gradients, learning_rate)?;
         let objective = objective.detach();
@@ -197,6 +197,28 @@ impl CycleGan {
         })
     }
 
+    /// As [`CycleGan::translate`], and for the identity loss, where there is one, each generator's
+    /// picture of its own target domain. What a generator makes of both domains it makes in one batch:
+    /// its norms see single pictures, so that nothing changes but the time.
+    fn translate_all(
+        &self,
+        real_a: &Tensor,
+        real_b: &Tensor,
+    ) -> Result<(Translation, Option<[Tensor; 2]>)> {
+        if self.lambda_identity == 0.0 {
+            return Ok((self.translate(real_a, real_b)?, None));
+        }
+        let [fake_b, idt_a] = forward_both(&self.g_a, [real_a, real_b])?;
+        let [fake_a, idt_b] = forward_both(&self.g_b, [real_b, real_a])?;
+        let translation = Translation {
+            rec_a: self.g_b.forward(&fake_b)?,
+            rec_b: self.g_a.forward(&fake_a)?,
+            fake_b,
+            fake_a,
+        };
+        Ok((translation, Some([idt_a, idt_b])))
+    }
+
     /// What the generators are trained for: to convince the discriminators, to find back from the
     /// other domain, and to leave alone what is in their target domain already.
     fn generator_objective(
@@ -204,6 +226,7 @@ impl CycleGan {
         real_a: &Tensor,
         real_b: &Tensor,
         translation: &Translation,
+        identity: Option<[Tensor; 2]>,
     ) -> Result<GeneratorObjective> {
         let Translation {
             fake_b,
@@ -211,20 +234,27 @@ impl CycleGan {
             fake_a,
             rec_b,
         } = translation;
-        let identity = |generator: &Generator, real: &Tensor, lambda: f32| {
-            let weight = lambda * self.lambda_identity;
-            if weight == 0.0 {
-                return Tensor::zeros([], real.device());
+        let [idt_a, idt_b] = match identity {
+            Some([idt_a, idt_b]) => [
+                idt_a
+                    .loss(Loss::L1, real_b)?
+                    .scale(self.lambda_b * self.lambda_identity)?,
+                idt_b
+                    .loss(Loss::L1, real_a)?
+                    .scale(self.lambda_a * self.lambda_identity)?,
+            ],
+            None => {
+                let none = Tensor::zeros([], real_a.device())?;
+                [none.clone(), none]
             }
-            generator.forward(real)?.loss(Loss::L1, real)?.scale(weight)
         };
         Ok(GeneratorObjective {
             gan_a: self.gan_loss.to_real(&self.d_a.forward(fake_b)?)?,
             gan_b: self.gan_loss.to_real(&self.d_b.forward(fake_a)?)?,
             cycle_a: rec_a.loss(Loss::L1, real_a)?.scale(self.lambda_a)?,
             cycle_b: rec_b.loss(Loss::L1, real_b)?.scale(self.lambda_b)?,
-            idt_a: identity(&self.g_a, real_b, self.lambda_b)?,
-            idt_b: identity(&self.g_b, real_a, self.lambda_a)?,
+            idt_a,
+            idt_b,
         })
     }
 
@@ -235,8 +265,9 @@ impl CycleGan {
         real: &Tensor,
         fake: &Tensor,
     ) -> Result<Tensor> {
-        let on_real = self.gan_loss.to_real(&discriminator.forward(real)?)?;
-        let on_fake = self.gan_loss.to_fake(&discriminator.forward(fake)?)?;
+        let [on_real, on_fake] = forward_both(discriminator, [real, fake])?;
+        let on_real = self.gan_loss.to_real(&on_real)?;
+        let on_fake = self.gan_loss.to_fake(&on_fake)?;
         on_real.add(&on_fake)?.scale(0.5)
     }
 
@@ -323,6 +354,13 @@ impl CycleGan {
             ("D_B", &*self.d_b),
         ]
     }
+}
+
+/// What a network makes of two batches, computed as one.
+fn forward_both(network: &dyn Module, batches: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+    let [first, second] = batches.map(|batch| batch.shape().nchw()[0]);
+    let both = network.forward(&Tensor::concat(&batches, 0)?)?;
+    Ok([both.narrow(0, 0, first)?, both.narrow(0, first, second)?])
 }
 
 /// Gradients of a loss for the parameters that an optimiser moves, and for no others: the networks

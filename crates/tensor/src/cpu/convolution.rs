@@ -36,7 +36,7 @@ impl Convolution {
     /// | shape | method |
     /// |---|---|
     /// | fewer than 16 positions | columns: vectors run along positions, and these don't fill one |
-    /// | 3×3, stride 1, from 16 channels to 16, at least 8 tiles of 4×4 | Winograd |
+    /// | 3×3, stride 1, from 16 channels to 16, at least 16 tiles of 4×4 | Winograd |
     /// | any other | implicit |
     fn method(&self) -> Method {
         let [c, m] = self.channels;
@@ -45,7 +45,7 @@ impl Convolution {
         let three = self.kernel == [3, 3] && self.stride == 1;
         match () {
             () if positions < 16 => Method::Columns,
-            () if three && c.min(m) >= 16 && tiles >= 8 => Method::Winograd,
+            () if three && c.min(m) >= 16 && tiles >= 16 => Method::Winograd,
             () => Method::Implicit,
         }
     }

@@ -16,7 +16,7 @@ pub(super) const WIDE: usize = 64;
 
 /// Products summed in one go: rounding errors grow with the root of it, and networks that normalise
 /// nearly flat planes, as fresh ones do, multiply them by up to 1/√eps a layer.
-pub(super) const STRETCH: usize = 128;
+pub(super) const STRETCH: usize = 64;
 
 /// A tile in memory, row-major.
 #[derive(Clone, Copy)]

@@ -222,7 +222,7 @@ impl Setting {
             Setting::new(1, [1, 1], [1, 1], [3, 1, 1]),
             // Enough channels and tiles for Winograd, none of them whole.
             Setting::new(2, [17, 19], [9, 14], [3, 1, 1]),
-            Setting::new(1, [16, 18], [11, 12], [3, 1, 0]),
+            Setting::new(1, [16, 18], [18, 17], [3, 1, 0]),
             Setting {
                 image: [1, 2, 7, 9],
                 weight: [3, 2, 3, 5],
