@@ -27,6 +27,7 @@ fn devices() -> Vec<Device> {
 }
 
 fn ops(criterion: &mut Criterion<Time>) {
+    tensor::cpu::work_on_this_thread();
     for device in devices() {
         for family in registry() {
             let name = match &device {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use cyclegan::{Config, CycleGan, Preset};
-use tensor::{Device, Tensor};
+use tensor::Device;
 
 fn step(criterion: &mut Criterion) {
+    tensor::cpu::work_on_this_thread();
     let device = std::env::var("HENSHIN_DEVICE").unwrap_or_else(|_| "cpu".into());
     let device = Device::by_name(&device).expect("HENSHIN_DEVICE names a device");
     let demo = Config::preset(Preset::Demo);
@@ -36,11 +37,7 @@ fn step(criterion: &mut Criterion) {
         ("128, ngf 64", larger),
     ] {
         let mut model = CycleGan::new(&config, &device).expect("the device has room");
-        let shape = [config.batch, 3, config.size, config.size];
-        let noise: Vec<f32> = (0..shape.iter().product())
-            .map(|i: usize| (i as f32 * 12.9898).sin())
-            .collect();
-        let noise = Tensor::from_slice(&noise, shape, &device).expect("the device has room");
+        let noise = cyclegan::noise(&config, &device).expect("the device has room");
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let losses = model.step(&noise, &noise, 1e-6).expect("a step works");

@@ -159,9 +159,9 @@ impl Config {
             Preset::Demo => Config {
                 size: 64,
                 load_size: 70,
-                steps: 2000,
+                steps: 4500,
                 generator: GeneratorKind::Resnet6blocks,
-                ngf: 16,
+                ngf: 32,
                 ndf: 32,
                 ..paper
             },

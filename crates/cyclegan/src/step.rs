@@ -356,6 +356,18 @@ impl CycleGan {
     }
 }
 
+/// A batch of noise as training sees pictures, to measure with.
+///
+/// # Errors
+/// When the device has no room.
+pub fn noise(config: &Config, device: &Device) -> Result<Tensor> {
+    let shape = [config.batch, 3, config.size, config.size];
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|i: usize| (i as f32 * 12.9898).sin())
+        .collect();
+    Tensor::from_slice(&values, shape, device)
+}
+
 /// What a network makes of two batches, computed as one.
 fn forward_both(network: &dyn Module, batches: [&Tensor; 2]) -> Result<[Tensor; 2]> {
     let [first, second] = batches.map(|batch| batch.shape().nchw()[0]);

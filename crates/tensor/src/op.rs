@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign};
 use std::sync::Arc;
@@ -123,6 +125,20 @@ impl AddAssign for Cost {
     }
 }
 
+thread_local! {
+    /// What operations cost since [`costs`] began to count, by their names.
+    static COSTS: RefCell<Option<BTreeMap<&'static str, Cost>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` and counts what the operations in it cost, by their names. A convolution counts by its
+/// definition, however it is computed.
+pub fn costs<T>(f: impl FnOnce() -> T) -> (T, BTreeMap<&'static str, Cost>) {
+    let outer = COSTS.replace(Some(BTreeMap::new()));
+    let result = f();
+    let counted = COSTS.replace(outer).unwrap_or_default();
+    (result, counted)
+}
+
 /// Runs an operation where its inputs are, and puts it on the tape if a gradient may be asked for.
 ///
 /// # Errors
@@ -145,6 +161,11 @@ fn run(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
     }
     let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
     let shape = op.shape(&shapes)?;
+    COSTS.with_borrow_mut(|counted| {
+        if let Some(counted) = counted {
+            *counted.entry(op.name()).or_default() += op.cost(&shapes, shape);
+        }
+    });
     let storage = match device {
         Device::Cpu => {
             let mut out = cpu::Buffer::new(shape.len());

@@ -24,6 +24,8 @@ pub enum Command {
     Translate(TranslateArgs),
     /// List the devices that --device takes
     Devices,
+    /// Measure training steps and translation: how long would this machine take?
+    Bench(BenchArgs),
 }
 
 /// Options of a training run. Those in `options` can stand in the `--config` file too.
@@ -201,6 +203,45 @@ pub struct TranslateArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Where the model's options come from that are not given here
+    #[arg(long, default_value = "demo", value_parser = PossibleValuesParser::new(["demo", "paper"]))]
+    pub preset: String,
+    /// Side of the pictures, in pixels
+    #[arg(long, value_name = "N")]
+    pub size: Option<usize>,
+    /// Pictures of each domain in a step
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// The generators' architecture
+    #[arg(long, value_name = "G")]
+    pub generator: Option<String>,
+    /// Channels of the generators' first layer
+    #[arg(long, value_name = "N")]
+    pub ngf: Option<usize>,
+    /// Channels of the discriminators' first layer
+    #[arg(long, value_name = "N")]
+    pub ndf: Option<usize>,
+    /// Steps to measure, after two to warm up
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: u64,
+    /// As in training
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HENSHIN_DEVICE",
+        default_value = "best"
+    )]
+    pub device: String,
+    /// Measure single operations at CycleGAN's shapes instead, those whose name has NAME in it
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub operations: Option<String>,
+    /// Print JSON, a line for each measurement
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

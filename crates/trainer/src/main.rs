@@ -1,5 +1,6 @@
 //! The command line: trains CycleGAN models and translates pictures with them.
 
+mod bench;
 mod checkpoint;
 mod cli;
 mod data;
@@ -25,14 +26,11 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // This thread works too: waking another for every small operation costs more than many of them.
-    // It fails only where a pool is there already, which does as well.
-    let _ = rayon::ThreadPoolBuilder::new()
-        .use_current_thread()
-        .build_global();
+    tensor::cpu::work_on_this_thread();
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => train::run(&args),
         Command::Translate(args) => translate::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Devices => {
             devices::list();
             Ok(Ending::Finished)

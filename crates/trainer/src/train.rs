@@ -111,11 +111,7 @@ fn announce(
         );
         eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
     }
-    let shape = [config.batch, 3, config.size, config.size];
-    let noise: Vec<f32> = (0..shape.iter().product())
-        .map(|i: usize| (i as f32 * 12.9898).sin())
-        .collect();
-    let noise = Tensor::from_slice(&noise, shape, device)?;
+    let noise = cyclegan::noise(config, device)?;
     let mut each = Duration::ZERO;
     for _ in 0..2 {
         let begun = Instant::now();

@@ -100,6 +100,10 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn a_run_leaves_what_the_readme_says() {
     let scratch = Scratch::new();
@@ -370,4 +374,34 @@ fn ctrl_c_saves_says_how_to_go_on_and_exits_130() {
 fn devices_lists_the_processor() {
     let output = Scratch::new().succeeds("devices");
     assert!(String::from_utf8_lossy(&output.stdout).contains("--device cpu"));
+}
+
+#[test]
+fn bench_measures_steps_translation_and_operations() {
+    let scratch = Scratch::new();
+    let small = "bench --size 32 --ngf 4 --ndf 4 --steps 2 --device cpu";
+    let text = stdout(&scratch.succeeds(small));
+    assert!(
+        text.contains("training step") && text.contains("GFLOP/s"),
+        "{text}"
+    );
+    let json = stdout(&scratch.succeeds(&format!("{small} --json")));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["ngf"], 4);
+    assert!(report["tensor_memory"].as_u64().unwrap() > 0);
+    let [step, translation] = &report["measurements"].as_array().unwrap()[..] else {
+        panic!("{json}")
+    };
+    assert_eq!(
+        (&step["runs"], &translation["runs"]),
+        (&2.into(), &2.into())
+    );
+    let flops = |what: &serde_json::Value| {
+        what["gflop_per_second"].as_f64().unwrap() * what["median"].as_f64().unwrap()
+    };
+    // Six passes forward and as many back, of which each costs two, against one: more than tenfold.
+    assert!(flops(step) > 10.0 * flops(translation), "{json}");
+    let operations = stdout(&scratch.succeeds("bench --operations adam --device cpu --json"));
+    assert_eq!(operations.lines().count(), 2, "{operations}");
+    scratch.fails("bench --size 30 --device cpu", &["size = 30"]);
 }

@@ -85,7 +85,11 @@ impl Convolution {
 
     /// The image laid out for its windows.
     pub(super) fn image_planes(&self, image: &[f32]) -> Planes {
-        let extent = [0, 1].map(|axis| self.out[axis] + (self.kernel[axis] - 1) / self.stride);
+        let mut extent = [0, 1].map(|axis| self.out[axis] + (self.kernel[axis] - 1) / self.stride);
+        if self.stride == 1 {
+            let after = extent[1].saturating_sub(self.padding + self.image[1]);
+            extent[1] -= self.padding.min(after).min(self.kernel[1] - 1);
+        }
         Planes::new(image, self.image, self.stride, [self.padding; 2], extent)
     }
 

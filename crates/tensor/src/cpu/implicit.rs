@@ -128,7 +128,9 @@ impl Walk<'_> {
         while l < width / many && y < down {
             let run = across.saturating_sub(x).min(width / many - l) * many;
             let run = run.min(self.width.saturating_sub(x * many));
-            for (row, tile) in rows.clone().zip(tile.chunks_exact(width)) {
+            // Between two rows there is nothing to write.
+            let rows = if run > 0 { rows.clone() } else { 0..0 };
+            for (row, tile) in rows.zip(tile.chunks_exact(width)) {
                 let bias = self.bias.map_or(0.0, |bias| bias[row]);
                 let at = self.at + row * self.steps[0] + y * self.steps[1] + x * many;
                 // SAFETY: positions of the output; tasks differ in rows or positions.
@@ -173,7 +175,7 @@ impl WithSimd for Tiles<'_> {
             };
             let planes = walk.planes.wrapping_add(start);
             for (i, sum) in walk.sums.iter().enumerate() {
-                // SAFETY: positions and shifts lie inside the planes, which 64 zeros follow.
+                // SAFETY: positions and shifts lie inside the planes, which zeros follow.
                 let tile = unsafe {
                     if walk.rows <= 4 {
                         few_rows(simd, walk.rows, sum, planes, &mut wide);
@@ -339,15 +341,30 @@ pub(super) fn image_grad(
         let taps = kernel.saturating_sub(first).div_ceil(stride);
         (first, (p + padding) / stride, taps)
     };
-    let most = [kh.div_ceil(stride), kw.div_ceil(stride)];
-    let farthest = (stride - 1 + padding) / stride;
-    let extent = |pixels: usize, most: usize| pixels.div_ceil(stride) + most + farthest;
+    // Zeros before the gradient and after it that the taps of any phase reach.
+    let around = |image: usize, grad: usize, kernel: usize| {
+        let reach = |p| {
+            let (_, ahead, taps) = phase(p, kernel);
+            let last = (image.max(p + 1) - p).div_ceil(stride) - 1 + ahead;
+            (
+                (taps.max(1) - 1).saturating_sub(ahead),
+                (last + 1).saturating_sub(grad),
+            )
+        };
+        let all = (0..stride).map(reach);
+        all.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
+    };
+    let (above, below) = around(h, down, kh);
+    let (left, right) = around(w, across, kw);
     let planes = Planes::new(
         grad,
         [down, across],
         1,
-        most,
-        [extent(h, most[0]), extent(w, most[1])],
+        [above, left],
+        [
+            above + down + below,
+            left + across + right - left.min(right),
+        ],
     );
     let out = SharedOut::new(out);
     for p in 0..stride.min(h) {
@@ -367,7 +384,7 @@ pub(super) fn image_grad(
                 pack(weight, c, kh * kw, &depths)
             });
             let shift = |(from, i, j)| {
-                let (y, x) = (most[0] + ahead_i - i, most[1] + ahead_j - j);
+                let (y, x) = (above + ahead_i - i, left + ahead_j - j);
                 from * planes.channel + y * planes.pitch + x
             };
             let shifts = (0..depth).map(|k| shift(tap(k))).collect();

@@ -34,7 +34,8 @@ pub(super) struct Planes {
 
 impl Planes {
     /// Phase (i, j) of a channel shows at (y, x) the pixel (y·stride + i − before₀, x·stride + j −
-    /// before₁), or zero outside of the image; it has `extent` rows and columns.
+    /// before₁), or zero outside of the image; it has `extent` rows and columns. What a window sees to the
+    /// right of a row is the beginning of the next: where both are zeros one stretch of them serves both.
     pub fn new(
         image: &[f32],
         [h, w]: [usize; 2],
@@ -46,8 +47,8 @@ impl Planes {
         let [rows, pitch] = extent;
         let phase = rows * pitch;
         let channel = stride * stride * phase;
-        // A vector that starts at the last value reads past it.
-        let mut data = Buffer::new(channels * channel + WIDE);
+        // A tile that starts at the last position reads past it, and so does its last tap.
+        let mut data = Buffer::new(channels * channel + 2 * WIDE);
         let (planes, rest) = data.split_at_mut(channels * channel);
         rest.fill(0.0);
         // Pixels of phase j across that the image has: `start..end`, the first being pixel `from`.
@@ -95,7 +96,7 @@ impl Planes {
         }
     }
 
-    /// The values; behind the last one stand 64 zeros.
+    /// The values, and zeros for a tile that runs over the last.
     pub fn as_ptr(&self) -> *const f32 {
         self.data.as_ptr()
     }

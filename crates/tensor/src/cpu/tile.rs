@@ -187,3 +187,68 @@ pub(super) unsafe fn dots<S: Simd, const ROWS: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both tiles and the dots against the definition, for one instruction set.
+    fn agrees<S: Simd>(simd: S) {
+        const DEPTH: usize = STRETCH + 5;
+        let value = |i: usize| ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
+        let a: Vec<f32> = (0..DEPTH * BLOCK).map(value).collect();
+        let b: Vec<f32> = (0..DEPTH * WIDE).map(|i| value(i + 3)).collect();
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        // SAFETY: every index below is inside.
+        let at = |p: *const f32, i: usize| f64::from(unsafe { *p.add(i) });
+        let exact = |r: usize, l: usize| -> f64 {
+            let product = |k| at(a, k * BLOCK + r) * at(b, k * WIDE + l);
+            (0..DEPTH).map(product).sum()
+        };
+        let close = |value: f32, exact: f64| assert!((f64::from(value) - exact).abs() < 1e-4);
+        let operands = Operands::new(
+            DEPTH,
+            |k| a.wrapping_add(k * BLOCK),
+            |r| r,
+            |k| b.wrapping_add(k * WIDE),
+        );
+        let mut tile = Tile([1.0; BLOCK * BLOCK]);
+        let mut wide = [0.0; 4 * WIDE];
+        // SAFETY: both operands have the depth.
+        unsafe {
+            operands.multiply(simd, true, &mut tile);
+            operands.multiply_wide::<S, 3>(simd, &mut wide);
+        }
+        for r in 0..BLOCK {
+            (0..BLOCK).for_each(|l| close(tile.0[r * BLOCK + l], 1.0 + exact(r, l)));
+        }
+        for r in 0..3 {
+            (0..WIDE).for_each(|l| close(wide[r * WIDE + l], exact(r, l)));
+        }
+        let mut sums = [[0.5; 4]; 4];
+        let len = DEPTH.next_multiple_of(BLOCK) - BLOCK;
+        // SAFETY: four stretches each, inside.
+        unsafe {
+            let (a, b) = (|r| a.wrapping_add(r * 3), |m| b.wrapping_add(m * 5));
+            dots(simd, len, a, b, &mut sums);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (m, sum) in sums.into_iter().enumerate() {
+                let products = (0..len).map(|i| at(a, r * 3 + i) * at(b, m * 5 + i));
+                close(sum, 0.5 + products.sum::<f64>());
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees_with_the_definition() {
+        agrees(pulp::Scalar);
+        #[cfg(target_arch = "x86_64")]
+        {
+            pulp::x86::V3::try_new().into_iter().for_each(agrees);
+            pulp::x86::V4::try_new().into_iter().for_each(agrees);
+        }
+        #[cfg(target_arch = "aarch64")]
+        pulp::aarch64::Neon::try_new().into_iter().for_each(agrees);
+    }
+}
