@@ -97,21 +97,21 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
         measurements: &measurements,
     };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        report::result(&serde_json::to_string(&report)?);
         return Ok(());
     }
-    println!("device      {}", report.device);
-    println!(
+    report::result(&format!("device      {}", report.device));
+    report::result(&format!(
         "model       {}, ngf {}, ndf {}, {4}×{4}, batch {3}",
         report.generator, report.ngf, report.ndf, report.batch, report.size
-    );
+    ));
     let process = report.process_memory.map_or(String::new(), |bytes| {
         format!(", {} for the whole process", report::bytes(bytes))
     });
-    println!(
+    report::result(&format!(
         "memory      {} for tensors{process}",
         report::bytes(report.tensor_memory)
-    );
+    ));
     measurements.iter().for_each(Measurement::print);
     Ok(())
 }
@@ -174,7 +174,7 @@ fn operations(name: &str, device: &Device, json: bool) -> Result<()> {
             let mut measured = Measurement::new(&case.label(), times, flops, None);
             measured.gbyte_per_second = Some(bytes / measured.median / 1e9);
             match json {
-                true => println!("{}", serde_json::to_string(&measured)?),
+                true => report::result(&serde_json::to_string(&measured)?),
                 false => measured.print(),
             }
         }
@@ -227,13 +227,13 @@ impl Measurement {
         let bytes = self
             .gbyte_per_second
             .map_or(String::new(), |bytes| format!("  {bytes:.1} GB/s"));
-        println!(
+        report::result(&format!(
             "{:<13} {:.2} ms (half of {} runs between {low:.2} and {high:.2}){images}  {:.1} GFLOP/s{bytes}",
             self.what,
             self.median * 1e3,
             self.runs,
             self.gflop_per_second,
-        );
+        ));
     }
 }
 

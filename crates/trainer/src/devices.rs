@@ -2,6 +2,8 @@
 
 use tensor::Device;
 
+use crate::report;
+
 /// Prints every device with the name that `--device` takes.
 pub fn list() {
     let adapters = gpu::adapters();
@@ -10,16 +12,21 @@ pub fn list() {
         Device::Gpu(context) => Some(context.info().clone()),
     };
     let mark = |is_best: bool| if is_best { "  <- best" } else { "" };
-    println!("{}{}", Device::Cpu, mark(best.is_none()));
-    println!("    --device cpu");
+    report::result(&format!("{}{}", Device::Cpu, mark(best.is_none())));
+    report::result("    --device cpu");
     for info in &adapters {
-        println!("{info}{}", mark(best.as_ref() == Some(info)));
+        report::result(&format!("{info}{}", mark(best.as_ref() == Some(info))));
         if info.is_software {
-            println!("    a software rasteriser: correct, but far slower than the processor path");
+            report::result(
+                "    a software rasteriser: correct, but far slower than the processor path",
+            );
         }
-        println!("    --device \"{}:{}\"", info.backend, info.name);
+        report::result(&format!("    --device \"{}:{}\"", info.backend, info.name));
     }
     if adapters.is_empty() {
-        println!("no GPU adapter was found; {}", gpu::Error::NoAdapter);
+        report::result(&format!(
+            "no GPU adapter was found; {}",
+            gpu::Error::NoAdapter
+        ));
     }
 }

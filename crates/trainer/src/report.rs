@@ -1,6 +1,6 @@
 //! What training says while it goes on.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use cyclegan::Losses;
@@ -29,6 +29,11 @@ pub fn bytes(bytes: u64) -> String {
 /// A time for people.
 pub fn duration(duration: Duration) -> String {
     indicatif::HumanDuration(duration).to_string()
+}
+
+/// A line of results on standard output. Whoever reads it may have seen enough and gone.
+pub fn result(line: &str) {
+    let _ = writeln!(stdout(), "{line}");
 }
 
 /// The progress of training: a bar on a terminal, a line now and then elsewhere, or silence.

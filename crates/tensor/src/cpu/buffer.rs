@@ -14,6 +14,9 @@ struct Line([f32; LINE]);
 
 const LINE: usize = 16;
 
+/// Zeros that follow every buffer's values: kernels may read so far past the end.
+pub(super) const SLACK: usize = 128;
+
 /// `len` values of pooled memory, and what was derived from them.
 pub struct Buffer {
     memory: Vec<Line>,
@@ -49,7 +52,7 @@ fn size_class(len: usize) -> usize {
 impl Buffer {
     /// A buffer whose content is undefined (though never uninitialised).
     pub fn new(len: usize) -> Self {
-        let class = size_class(len);
+        let class = size_class(len + SLACK);
         let mut pool = pool();
         pool.in_use += 4 * class as u64;
         pool.peak = pool.peak.max(pool.in_use);
@@ -59,11 +62,18 @@ impl Buffer {
             .get_mut(&class)
             .and_then(Vec::pop);
         drop(pool);
+        let mut memory = free.unwrap_or_else(|| vec![Line::zeroed(); class / LINE]);
+        cast_slice_mut(&mut memory)[len..len + SLACK].fill(0.0f32);
         Buffer {
-            memory: free.unwrap_or_else(|| vec![Line::zeroed(); class / LINE]),
+            memory,
             len,
             derived: Mutex::default(),
         }
+    }
+
+    /// The first value; the last is followed by [`SLACK`] zeros.
+    pub(super) fn as_ptr_with_slack(&self) -> *const f32 {
+        self.memory.as_ptr().cast()
     }
 
     /// A copy of the given values.

@@ -51,7 +51,7 @@ impl Convolution {
     }
 
     /// The convolution of an image, with a bias of M values.
-    pub fn forward(&self, image: &[f32], weight: &Buffer, bias: Option<&[f32]>, out: &mut [f32]) {
+    pub fn forward(&self, image: &Buffer, weight: &Buffer, bias: Option<&[f32]>, out: &mut [f32]) {
         match self.method() {
             Method::Winograd => winograd::forward(self, image, weight, bias, out),
             Method::Implicit => implicit::forward(self, image, weight, bias, out),
@@ -61,7 +61,13 @@ impl Convolution {
 
     /// The gradient of the image from that of the output, which is the transposed convolution, with a
     /// bias of C values.
-    pub fn image_grad(&self, grad: &[f32], weight: &Buffer, bias: Option<&[f32]>, out: &mut [f32]) {
+    pub fn image_grad(
+        &self,
+        grad: &Buffer,
+        weight: &Buffer,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
         match self.method() {
             Method::Winograd => winograd::image_grad(self, grad, weight, bias, out),
             Method::Implicit => implicit::image_grad(self, grad, weight, bias, out),
@@ -70,7 +76,7 @@ impl Convolution {
     }
 
     /// The gradient of the weight from the image and the gradient of the output.
-    pub fn weight_grad(&self, image: &[f32], grad: &[f32], out: &mut [f32]) {
+    pub fn weight_grad(&self, image: &Buffer, grad: &[f32], out: &mut [f32]) {
         match self.method() {
             Method::Winograd => winograd::weight_grad(self, image, grad, out),
             Method::Implicit => implicit::weight_grad(self, image, grad, out),
@@ -84,7 +90,7 @@ impl Convolution {
     }
 
     /// The image laid out for its windows.
-    pub(super) fn image_planes(&self, image: &[f32]) -> Planes {
+    pub(super) fn image_planes<'a>(&self, image: &'a Buffer) -> Planes<'a> {
         let mut extent = [0, 1].map(|axis| self.out[axis] + (self.kernel[axis] - 1) / self.stride);
         if self.stride == 1 {
             let after = extent[1].saturating_sub(self.padding + self.image[1]);
@@ -94,7 +100,7 @@ impl Convolution {
     }
 
     /// For each (c, i, j) how far those planes are shifted to lie under the output.
-    pub(super) fn shifts(&self, planes: &Planes) -> Vec<usize> {
+    pub(super) fn shifts(&self, planes: &Planes<'_>) -> Vec<usize> {
         let ([kh, kw], s) = (self.kernel, self.stride);
         (0..self.depth())
             .map(|k| {

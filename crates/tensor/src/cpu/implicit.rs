@@ -276,7 +276,7 @@ unsafe fn few_rows<S: Simd>(
 /// See [`Convolution::forward`].
 pub(super) fn forward(
     conv: &Convolution,
-    image: &[f32],
+    image: &Buffer,
     weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
@@ -320,7 +320,7 @@ pub(super) fn forward(
 /// convolution.
 pub(super) fn image_grad(
     conv: &Convolution,
-    grad: &[f32],
+    grad: &Buffer,
     weight: &Buffer,
     bias: Option<&[f32]>,
     out: &mut [f32],
@@ -411,7 +411,7 @@ pub(super) fn image_grad(
 
 /// See [`Convolution::weight_grad`]. Rows are the weight's columns (c, i, j), the depth the positions,
 /// counted through the image's planes: where those lie between two rows the gradient is zero.
-pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: &mut [f32]) {
+pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out: &mut [f32]) {
     let Convolution {
         items,
         channels: [c, m],

@@ -1,7 +1,7 @@
 //! An image laid out so that a kernel tap is a shift: padded, and for a stride of s taken apart into
 //! s×s phases, each the pixels a stride apart.
 
-use super::Buffer;
+use super::buffer::{Buffer, SLACK};
 use super::simd::{for_each_chunk, vectorised};
 use super::tile::WIDE;
 
@@ -22,8 +22,8 @@ fn every_second(from: &[f32], onto: &mut [f32]) {
 }
 
 /// Planes of some channels.
-pub(super) struct Planes {
-    data: Buffer,
+pub(super) struct Planes<'a> {
+    data: Data<'a>,
     /// Step from a channel to the next.
     pub channel: usize,
     /// Step from a phase to the next.
@@ -32,12 +32,18 @@ pub(super) struct Planes {
     pub pitch: usize,
 }
 
-impl Planes {
+enum Data<'a> {
+    Own(Buffer),
+    /// The image itself, where it needs no padding.
+    Image(&'a Buffer),
+}
+
+impl<'a> Planes<'a> {
     /// Phase (i, j) of a channel shows at (y, x) the pixel (y·stride + i − before₀, x·stride + j −
     /// before₁), or zero outside of the image; it has `extent` rows and columns. What a window sees to the
     /// right of a row is the beginning of the next: where both are zeros one stretch of them serves both.
     pub fn new(
-        image: &[f32],
+        image: &'a Buffer,
         [h, w]: [usize; 2],
         stride: usize,
         before: [usize; 2],
@@ -47,10 +53,15 @@ impl Planes {
         let [rows, pitch] = extent;
         let phase = rows * pitch;
         let channel = stride * stride * phase;
-        // A tile that starts at the last position reads past it, and so does its last tap.
-        let mut data = Buffer::new(channels * channel + 2 * WIDE);
-        let (planes, rest) = data.split_at_mut(channels * channel);
-        rest.fill(0.0);
+        if stride == 1 && before == [0; 2] && extent == [h, w] {
+            return Planes {
+                data: Data::Image(image),
+                channel,
+                phase,
+                pitch,
+            };
+        }
+        let mut planes = Buffer::new(channels * channel);
         // Pixels of phase j across that the image has: `start..end`, the first being pixel `from`.
         let across = |j: usize| {
             let start = before[1].saturating_sub(j).div_ceil(stride).min(pitch);
@@ -58,7 +69,7 @@ impl Planes {
             let end = end.clamp(start, pitch);
             (start, end, (start * stride + j).wrapping_sub(before[1]))
         };
-        for_each_chunk(planes, pitch, |at, lines| {
+        for_each_chunk(&mut planes, pitch, |at, lines| {
             for (i, line) in lines.chunks_exact_mut(pitch).enumerate() {
                 let row = at / pitch + i;
                 let (c, part, y) = (
@@ -89,15 +100,20 @@ impl Planes {
             }
         });
         Planes {
-            data,
+            data: Data::Own(planes),
             channel,
             phase,
             pitch,
         }
     }
 
-    /// The values, and zeros for a tile that runs over the last.
+    /// The values. A tile that starts at the last position reads past it, and so does its last tap: zeros
+    /// follow.
     pub fn as_ptr(&self) -> *const f32 {
-        self.data.as_ptr()
+        const { assert!(SLACK >= 2 * WIDE) };
+        match &self.data {
+            Data::Own(planes) => planes.as_ptr_with_slack(),
+            Data::Image(image) => image.as_ptr_with_slack(),
+        }
     }
 }

@@ -75,6 +75,10 @@ impl Op for Activation {
         Ok(inputs[0])
     }
 
+    #[expect(
+        clippy::redundant_closure,
+        reason = "an inlined closure is compiled for the loop's instruction set, a function is not"
+    )]
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let x = inputs[0].data;
         match *self {
