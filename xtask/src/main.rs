@@ -1,5 +1,6 @@
 //! Chores of the repository, each a subcommand with a file of its own: `cargo xtask --help`.
 
+mod kernel_report;
 mod prepare_faces;
 
 use std::process::ExitCode;
@@ -17,11 +18,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     PrepareFaces(prepare_faces::Args),
+    KernelReport(kernel_report::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::PrepareFaces(args) => prepare_faces::run(args),
+        Task::KernelReport(args) => kernel_report::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
