@@ -4,6 +4,7 @@
 //! to be contiguous from one k to the next, so an image is multiplied where it lies, shifted by a
 //! kernel tap at a time, and a transposed operand costs nothing.
 
+use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
 
 use super::lanes::Lanes;
@@ -19,7 +20,7 @@ pub(super) const WIDE: usize = 64;
 pub(super) const STRETCH: usize = 64;
 
 /// A tile in memory, row-major.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Tile(pub [f32; BLOCK * BLOCK]);
 

@@ -15,6 +15,7 @@
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
+use bytemuck::cast_slice_mut;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -424,7 +425,16 @@ fn filters<S: Simd>(
     filters
 }
 
-/// For each place the product of a group's sixteen squares and `depth` rows of filters.
+/// Groups that a task takes together: they share the transform of their filters, and the filters of a
+/// place stay near the core while all groups are multiplied with them.
+const GROUPS: usize = 8;
+
+/// Room for the products of so many groups.
+fn room_for(groups: usize) -> Buffer {
+    Buffer::new(groups * PLACES * BLOCK * BLOCK)
+}
+
+/// For each group and place the product of sixteen squares and `depth` rows of filters.
 ///
 /// # Safety
 /// Both must be laid out for it.
@@ -433,25 +443,27 @@ unsafe fn multiply_places<S: Simd>(
     simd: S,
     depth: usize,
     squares: &Squares,
-    group: usize,
+    groups: Range<usize>,
     filters: &Buffer,
-    places: &mut [Tile; PLACES],
+    products: &mut [Tile],
 ) {
     let apart = apart(depth * BLOCK);
-    for (place, tile) in places.iter_mut().enumerate() {
-        let squares = squares.group(group).wrapping_add(place * squares.apart);
+    for place in 0..PLACES {
         let filters = filters.as_ptr().wrapping_add(place * apart);
-        let operands = Operands::new(
-            depth,
-            #[inline(always)]
-            |k| squares.wrapping_add(k / BLOCK * BLOCK * BLOCK + k % BLOCK),
-            #[inline(always)]
-            |t| t * BLOCK,
-            #[inline(always)]
-            |k| filters.wrapping_add(k * BLOCK),
-        );
-        // SAFETY: by the caller's word.
-        unsafe { operands.multiply(simd, false, tile) };
+        for (group, products) in groups.clone().zip(products.chunks_exact_mut(PLACES)) {
+            let squares = squares.group(group).wrapping_add(place * squares.apart);
+            let operands = Operands::new(
+                depth,
+                #[inline(always)]
+                |k| squares.wrapping_add(k / BLOCK * BLOCK * BLOCK + k % BLOCK),
+                #[inline(always)]
+                |t| t * BLOCK,
+                #[inline(always)]
+                |k| filters.wrapping_add(k * BLOCK),
+            );
+            // SAFETY: by the caller's word.
+            unsafe { operands.multiply(simd, false, &mut products[place]) };
+        }
     }
 }
 
@@ -488,15 +500,20 @@ pub(super) fn forward(
             if let Some(values) = self.bias {
                 bias[..here].copy_from_slice(&values[first..first + here]);
             }
-            let mut places = [Tile::ZERO; PLACES];
+            let mut room = room_for(self.groups.len());
+            let products: &mut [Tile] = cast_slice_mut(&mut room);
+            // SAFETY: squares and filters are laid out for it.
+            unsafe {
+                let groups = self.groups.clone();
+                multiply_places(simd, c, self.squares, groups, &filters, products);
+            }
             // Four rows of 64 pixels: sixteen tiles side by side.
             let mut pixels = [0.0f32; 4 * 4 * BLOCK * BLOCK];
-            for group in self.groups {
+            for (group, places) in self.groups.zip(products.chunks_exact(PLACES)) {
                 let tiles = self.tiling.tiles_of(&(group..group + 1));
                 let mut line = [0.0f32; 16 * BLOCK];
-                // SAFETY: squares and filters are laid out for it; a row of every place's tile.
+                // SAFETY: a row of every place's tile.
                 unsafe {
-                    multiply_places(simd, c, self.squares, group, &filters, &mut places);
                     for l in 0..tiles.len() {
                         both_axes(
                             simd,
@@ -539,8 +556,6 @@ pub(super) fn forward(
             }
         }
     }
-    /// Groups that share a transform of their filters.
-    const GROUPS: usize = 8;
     let m = conv.channels[1];
     let tiling = &Tiling::new(conv);
     let squares = image_squares(conv, image, tiling);
@@ -604,13 +619,18 @@ pub(super) fn image_grad(
                 .0
                 .iter_mut()
                 .for_each(|pixel| *pixel = start);
-            let mut places = [Tile::ZERO; PLACES];
+            let mut room = room_for(GROUPS.min(self.tiling.groups()));
+            let products: &mut [Tile] = cast_slice_mut(&mut room);
             let mut piece = [0.0f32; 36 * BLOCK];
             for group in 0..self.tiling.groups() {
                 let tiles = self.tiling.tiles_of(&(group..group + 1));
                 // SAFETY: squares and filters are laid out for it; a row of every place's tile.
                 unsafe {
-                    multiply_places(simd, m, self.squares, group, &filters, &mut places);
+                    if group % GROUPS == 0 {
+                        let groups = group..(group + GROUPS).min(self.tiling.groups());
+                        multiply_places(simd, m, self.squares, groups, &filters, products);
+                    }
+                    let places = &products[group % GROUPS * PLACES..][..PLACES];
                     for (l, tile) in tiles.enumerate() {
                         both_axes(
                             simd,

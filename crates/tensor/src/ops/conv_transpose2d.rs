@@ -188,9 +188,7 @@ pub(super) fn family() -> Family {
         },
         random: |rng| Setting::random(rng).transposed(draw(rng, 0..=1) == 1),
         benches: || {
-            let mut settings = Setting::cyclegan();
-            settings.push(Setting::new(1, [64, 128], [256, 256], [3, 2, 1]));
-            settings
+            Setting::cyclegan()
                 .iter()
                 .map(|setting| setting.transposed(false))
                 .collect()
