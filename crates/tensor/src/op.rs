@@ -48,17 +48,35 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Those of the expressions, or [`Error::NotDifferentiable`].
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>>;
 
+    /// Which values [`Op::backward`] reads; shapes it always may. The tape frees the others early.
+    fn reads(&self) -> Reads {
+        Reads::Both
+    }
+
     /// What the operation costs: its arithmetic, and the memory traffic it can't do without.
     fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
         Cost::bandwidth(inputs, out)
     }
 }
 
+/// The values that a gradient is computed from, beside that of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// None.
+    Nothing,
+    /// The operation's inputs.
+    Inputs,
+    /// Its output.
+    Output,
+    /// All of them.
+    Both,
+}
+
 /// What an operation's gradient is computed from.
 pub struct Backward<'a> {
-    /// The operation's inputs.
+    /// The operation's inputs; only with values where [`Op::reads`] says so.
     pub inputs: &'a [Tensor],
-    /// Its output.
+    /// Its output, likewise.
     pub out: &'a Tensor,
     /// The gradient with respect to its output.
     pub grad: &'a Tensor,

@@ -119,7 +119,7 @@ fn sweep(output: &Tensor, wanted: impl Fn(&Tensor) -> bool) -> Result<Gradients>
                 .collect();
             let pass = Backward {
                 inputs: &node.inputs,
-                out: tensor,
+                out: &tensor.with_kept_values(),
                 grad: &gradient,
                 needs: &needs,
             };

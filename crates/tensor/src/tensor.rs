@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::op::{CpuArray, GpuArray, Op};
+use crate::op::{CpuArray, GpuArray, Op, Reads};
 use crate::{Array, Device, Error, Result, Shape, cpu, tape};
 
 /// An immutable array of `f32` with its place on the tape. Cloning copies the handle.
@@ -15,19 +15,24 @@ struct Inner {
     device: Device,
     storage: Arc<Storage>,
     requires_grad: bool,
-    node: Option<Node>,
+    node: Option<Arc<Node>>,
 }
 
 /// Where the values are.
 pub(crate) enum Storage {
     Cpu(cpu::Buffer),
     Gpu(gpu::Buffer),
+    /// Nowhere: the tape knows the tensor, but no gradient reads its values.
+    Freed,
 }
 
 /// How a tensor was computed.
 pub(crate) struct Node {
     pub op: Arc<dyn Op>,
+    /// Without their values, where the operation's gradient does not read them.
     pub inputs: Vec<Tensor>,
+    /// The output's values, where it reads those.
+    out: Option<Arc<Storage>>,
 }
 
 impl Tensor {
@@ -40,7 +45,7 @@ impl Tensor {
         device: Device,
         storage: Arc<Storage>,
         requires_grad: bool,
-        node: Option<Node>,
+        node: Option<Arc<Node>>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -127,6 +132,7 @@ impl Tensor {
                 values.truncate(self.shape().len());
                 Ok(values)
             }
+            Storage::Freed => unreachable!("only the tape holds tensors without values"),
         }
     }
 
@@ -196,8 +202,14 @@ impl Tensor {
         if !tape::recording() || !inputs.iter().any(|input| input.requires_grad()) {
             return self;
         }
-        let inputs = inputs.iter().map(|&input| input.clone()).collect();
-        let node = Node { op, inputs };
+        let reads = op.reads();
+        let keep = |&input: &&Tensor| match reads {
+            Reads::Inputs | Reads::Both => input.clone(),
+            Reads::Output | Reads::Nothing => input.with_storage(Arc::new(Storage::Freed)),
+        };
+        let inputs = inputs.iter().map(keep).collect();
+        let out = matches!(reads, Reads::Output | Reads::Both).then(|| self.0.storage.clone());
+        let node = Arc::new(Node { op, inputs, out });
         let Inner {
             shape,
             device,
@@ -207,17 +219,37 @@ impl Tensor {
         Self::build(*shape, device.clone(), storage.clone(), true, Some(node))
     }
 
+    /// The same tensor, its place on the tape included, with its values elsewhere.
+    fn with_storage(&self, storage: Arc<Storage>) -> Self {
+        Tensor(Arc::new(Inner {
+            id: self.0.id,
+            shape: self.0.shape,
+            device: self.0.device.clone(),
+            storage,
+            requires_grad: self.0.requires_grad,
+            node: self.0.node.clone(),
+        }))
+    }
+
+    /// The same tensor with the values that its operation's gradient reads, if it does.
+    pub(crate) fn with_kept_values(&self) -> Self {
+        match self.node().and_then(|node| node.out.as_ref()) {
+            Some(storage) => self.with_storage(storage.clone()),
+            None => self.clone(),
+        }
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.0.id
     }
 
     pub(crate) fn node(&self) -> Option<&Node> {
-        self.0.node.as_ref()
+        self.0.node.as_deref()
     }
 
     pub(crate) fn cpu_array(&self) -> CpuArray<'_> {
         let Storage::Cpu(buffer) = &*self.0.storage else {
-            unreachable!("checked by `apply`")
+            unreachable!("`apply` checked the device, and gradients read what `Op::reads` says")
         };
         Array {
             shape: self.shape(),
@@ -227,7 +259,7 @@ impl Tensor {
 
     pub(crate) fn gpu_array(&self) -> GpuArray<'_> {
         let Storage::Gpu(buffer) = &*self.0.storage else {
-            unreachable!("checked by `apply`")
+            unreachable!("`apply` checked the device, and gradients read what `Op::reads` says")
         };
         Array {
             shape: self.shape(),

@@ -6,7 +6,7 @@ use crate::cpu::{map, map2};
 use crate::launch::{Launch, extents};
 use crate::op::same_shape;
 use crate::ops::{Case, Family, Values, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// A pointwise nonlinearity. Each has a gradient that its *output* tells, so inputs need not be kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,6 +123,10 @@ impl Op for Activation {
         };
         let slope = self.slope();
         launch.invocations(&Params { vec4s, slope }, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Output
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

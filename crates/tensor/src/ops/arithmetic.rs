@@ -4,7 +4,7 @@ use crate::cpu::map2;
 use crate::launch::{Launch, extents};
 use crate::op::same_shape;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// out = a ∘ b
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,13 @@ impl Op for Arithmetic {
             buffers: &[inputs[0].data, inputs[1].data, out.data],
         };
         launch.invocations(&extents(kernel, [len])?, len)
+    }
+
+    fn reads(&self) -> Reads {
+        match self {
+            Arithmetic::Add | Arithmetic::Sub => Reads::Nothing,
+            Arithmetic::Mul => Reads::Inputs,
+        }
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

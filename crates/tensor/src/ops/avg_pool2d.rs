@@ -3,7 +3,7 @@
 use crate::launch::{Launch, extents};
 use crate::op::{nchw, refuse};
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Means of `kernel`×`kernel` squares; pixels that fill no square are left out.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,10 @@ impl Op for AvgPool2d {
         launch.invocations(&params, len)
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [_, _, h, w] = pass.inputs[0].shape().nchw();
         let op = AvgPool2dGrad {
@@ -125,6 +129,10 @@ impl Op for AvgPool2dGrad {
             buffers: &[inputs[0].data, out.data],
         };
         launch.invocations(&params, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

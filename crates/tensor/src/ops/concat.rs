@@ -3,7 +3,7 @@
 use crate::launch::{Launch, extents};
 use crate::op::refuse;
 use crate::ops::{Case, Family, draw, fill};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Joins along `axis`; all other extents agree.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +141,10 @@ impl Op for Concat {
         Ok(())
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let mut start = 0;
         let part = |(i, input): (usize, &Tensor)| {
@@ -191,6 +195,10 @@ impl Op for Narrow {
         )
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let extent = pass.inputs[0].shape().dims()[self.axis];
         let op = Embed {
@@ -231,6 +239,10 @@ impl Op for Embed {
             (out.data, to, at),
             from,
         )
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

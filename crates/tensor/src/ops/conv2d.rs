@@ -7,7 +7,7 @@ use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Inputs: image N×C×H×W, weight M×C×kh×kw, and maybe bias M. Output: N×M×H′×W′ with
 /// H′ = (H + 2·padding − kh) / stride + 1.
@@ -146,6 +146,10 @@ impl Op for Conv2d {
             [kh, kw, stride, padding, c, h, w, down, across, has_bias],
             out.data,
         )
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -6,7 +6,7 @@ use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::{self, Conv2d, Setting, positions};
 use crate::ops::{Case, Family};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Inputs: the convolution's image N×C×H×W and the gradient N×M×H′×W′ of its output.
 /// Output: M×C×`kernel`.
@@ -71,6 +71,10 @@ impl Op for Conv2dWeightGrad {
             [kh, kw, stride, padding, c, h, w, down, across],
             out.data,
         )
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

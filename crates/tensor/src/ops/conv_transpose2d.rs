@@ -6,7 +6,7 @@ use crate::op::{nchw, refuse};
 use crate::ops::conv2d::{self, Conv2d, Setting, bias_grad, positions};
 use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Inputs: image N×M×H′×W′, weight M×C×kh×kw, and maybe bias C. Output: N×C×`size`, an image that
 /// the convolution of the same weight takes to one of the input's shape.
@@ -126,6 +126,10 @@ impl Op for ConvTranspose2d {
             ],
             out.data,
         )
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

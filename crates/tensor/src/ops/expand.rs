@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::launch::{Launch, extents};
 use crate::op::refuse;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Repeats the input along each dimension in which it has extent one.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,10 @@ impl Op for Expand {
             buffers: &[inputs[0].data, out.data],
         };
         launch.invocations(&params, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -7,7 +7,7 @@ use crate::cpu::{self, for_each_chunk, vectorised};
 use crate::launch::{Launch, extents};
 use crate::op::{nchw, same_shape};
 use crate::ops::{Case, Family, Values, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// x̂
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,10 @@ impl Op for InstanceNorm {
         )
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Inputs
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let op = InstanceNormGrad { eps: self.eps };
         Ok(vec![Some(apply(op, &[&pass.inputs[0], pass.grad])?)])
@@ -198,6 +202,10 @@ impl Op for InstanceNormGrad {
             inputs[0].shape,
             buffers,
         )
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     /// With upstream u, and ⟨·⟩ the mean over a plane: to g, J being symmetric, J·u; to x, from

@@ -7,7 +7,7 @@ use crate::launch::{Launch, extents};
 use crate::op::same_shape;
 use crate::ops::activation::sigmoid;
 use crate::ops::{Activation, Case, Family, Sums, Values, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// The mean over all values of a distance between prediction p and target t.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,10 @@ impl Op for Loss {
             summed: [(1, 0), (partials, 1)],
         };
         sums.run(gpu, &partial, out.data)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -6,7 +6,7 @@ use crate::cpu::{self, Matrix, MatrixMut, SharedOut};
 use crate::launch::Gemm;
 use crate::op::refuse;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// out[n] = a[n]·b[n], each factor transposed first if so asked.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +141,10 @@ impl Op for MatMul {
             buffers: &[inputs[0].data, inputs[1].data],
         };
         gemm.run(gpu, [], out.data)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Inputs
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -4,7 +4,7 @@ use crate::cpu::for_each_chunk;
 use crate::launch::{Launch, extents};
 use crate::op::{nchw, refuse};
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// What stands around a padded image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,10 @@ impl Op for Pad {
         launch.invocations(&params, len)
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(apply(PadGrad(*self), &[pass.grad])?)])
     }
@@ -206,6 +210,10 @@ impl Op for PadGrad {
             buffers: &[inputs[0].data, out.data],
         };
         launch.invocations(&params, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

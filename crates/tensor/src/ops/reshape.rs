@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::op::refuse;
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor};
 
 #[derive(Clone, Copy, Debug)]
 struct Reshape(Shape);
@@ -42,6 +42,10 @@ impl Op for Reshape {
 
     fn gpu(&self, _: &gpu::Context, _: &[GpuArray<'_>], _: GpuArray<'_>) -> Result<()> {
         unreachable!("`Tensor::reshape` shares storage")
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::cpu::map;
 use crate::launch::{Launch, extents};
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// out = scale·x + shift
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,10 @@ impl Op for Scale {
             shift,
         };
         launch.invocations(&params, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -6,7 +6,7 @@ use crate::cpu;
 use crate::launch::{Launch, extents};
 use crate::op::refuse;
 use crate::ops::{Case, Family, Values, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// Sums over every dimension in which the output has extent one (or which it lacks).
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +190,10 @@ impl Op for SumTo {
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let sums = Sums::over(inputs[0].shape.nchw(), out.shape.nchw());
         sums.run(gpu, inputs[0].data, out.data)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {

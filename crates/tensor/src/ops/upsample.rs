@@ -3,7 +3,7 @@
 use crate::launch::{Launch, extents};
 use crate::op::{nchw, refuse};
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Result, Shape, Tensor, apply};
+use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
 /// How new pixels are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,10 @@ impl Op for Upsample {
         launch.invocations(&params, len)
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(apply(UpsampleGrad(*self), &[pass.grad])?)])
     }
@@ -143,6 +147,10 @@ impl Op for UpsampleGrad {
             buffers: &[inputs[0].data, out.data],
         };
         launch.invocations(&params, len)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
