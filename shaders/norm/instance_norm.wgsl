@@ -1,4 +1,5 @@
-// Instance norm: (x − mean)·r with r = 1 / √(variance + eps), or r alone. A workgroup does a plane:
+// Instance norm: (x − mean)·r with r = 1 / √(variance + eps), or r alone. A leaky relu may follow at
+// once. A workgroup does a plane:
 // its invocations stride over it twice, for the mean and for the variance around that, since
 // E[x²] − E[x]² cancels. All is told from the first value, so that large offsets cost no bits.
 
@@ -17,6 +18,8 @@ struct Params {
 
 // Write r, a value a plane, rather than the normalised plane.
 override RSTD: bool = false;
+// Factor of what is below zero; 1 is none.
+override SLOPE: f32 = 1.0;
 override WORKGROUP: u32 = 256u;
 
 @compute @workgroup_size(WORKGROUP)
@@ -51,6 +54,7 @@ fn main(
         return;
     }
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        out[i] = (x[i] - pivot - mean) * r;
+        let normed = (x[i] - pivot - mean) * r;
+        out[i] = select(SLOPE * normed, normed, normed > 0.0);
     }
 }

@@ -16,7 +16,18 @@ struct Params {
 @group(0) @binding(2) var<storage, read> g: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
+// Factor that g gets first where x̂ is not above zero: a leaky relu follows the norm. 1 is none.
+override SLOPE: f32 = 1.0;
 override WORKGROUP: u32 = 256u;
+
+fn through(g: f32, deviation: f32) -> f32 {
+    return select(SLOPE * g, g, deviation > 0.0);
+}
+
+fn deviations(i: u32, pivot: vec2f, mean: vec2f) -> vec2f {
+    let x_deviation = x[i] - pivot.x - mean.x;
+    return vec2f(x_deviation, through(g[i], x_deviation) - pivot.y - mean.y);
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -36,17 +47,25 @@ fn main(
     for (var i = start + local_index; i < end; i += WORKGROUP) {
         sum += vec2f(x[i], g[i]) - pivot;
     }
-    let mean = workgroup_sum2(sum, local_index) / f32(params.len);
+    var mean = workgroup_sum2(sum, local_index) / f32(params.len);
+    if SLOPE != 1.0 {
+        // What passes of g is known only now that the mean of x is.
+        sum = vec2f(0.0);
+        for (var i = start + local_index; i < end; i += WORKGROUP) {
+            sum.y += through(g[i], x[i] - pivot.x - mean.x) - pivot.y;
+        }
+        mean.y = workgroup_sum2(sum, local_index).y / f32(params.len);
+    }
     sum = vec2f(0.0);
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        let deviation = vec2f(x[i], g[i]) - pivot - mean;
+        let deviation = deviations(i, pivot, mean);
         sum += deviation.x * deviation;
     }
     let moments = workgroup_sum2(sum, local_index) / f32(params.len);
     let r = 1.0 / sqrt(moments.x + params.eps);
     let along = moments.y * r * r;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        let deviation = vec2f(x[i], g[i]) - pivot - mean;
+        let deviation = deviations(i, pivot, mean);
         out[i] = r * (deviation.y - deviation.x * along);
     }
 }

@@ -37,8 +37,7 @@ fn patch(weights: &mut Weights<'_>, norm: Norm, ndf: usize, layers: usize) -> Re
         let stride = if layer < layers { 2 } else { 1 };
         let through = [channels(layer - 1), channels(layer)];
         model.push(Conv2d::new(weights, through, 4, stride, 1)?);
-        model.push(InstanceNorm::new(weights, norm, through[1])?);
-        model.push(LEAKY);
+        model.push_norm(InstanceNorm::new(weights, norm, through[1])?, LEAKY);
     }
     model.push(Conv2d::new(weights, [channels(layers), 1], 4, 1, 1)?);
     Ok(model)
@@ -50,8 +49,7 @@ fn pixel(weights: &mut Weights<'_>, norm: Norm, ndf: usize) -> Result<Sequential
     model.push(Conv2d::new(weights, [3, ndf], 1, 1, 0)?);
     model.push(LEAKY);
     model.push(Conv2d::new(weights, [ndf, 2 * ndf], 1, 1, 0)?);
-    model.push(InstanceNorm::new(weights, norm, 2 * ndf)?);
-    model.push(LEAKY);
+    model.push_norm(InstanceNorm::new(weights, norm, 2 * ndf)?, LEAKY);
     model.push(Conv2d::new(weights, [2 * ndf, 1], 1, 1, 0)?);
     Ok(model)
 }

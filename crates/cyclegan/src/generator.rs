@@ -61,12 +61,13 @@ fn resnet(weights: &mut Weights<'_>, norm: Norm, ngf: usize, blocks: usize) -> R
     let mut model = Sequential::new();
     model.push(ReflectionPad2d(3));
     model.push(Conv2d::new(weights, [3, ngf], 7, 1, 0)?);
-    model.push(InstanceNorm::new(weights, norm, ngf)?);
-    model.push(Activation::Relu);
+    model.push_norm(InstanceNorm::new(weights, norm, ngf)?, Activation::Relu);
     for channels in [ngf, 2 * ngf] {
         model.push(Conv2d::new(weights, [channels, 2 * channels], 3, 2, 1)?);
-        model.push(InstanceNorm::new(weights, norm, 2 * channels)?);
-        model.push(Activation::Relu);
+        model.push_norm(
+            InstanceNorm::new(weights, norm, 2 * channels)?,
+            Activation::Relu,
+        );
     }
     for _ in 0..blocks {
         model.push(ResidualBlock::new(weights, norm, 4 * ngf)?);
@@ -80,8 +81,10 @@ fn resnet(weights: &mut Weights<'_>, norm: Norm, ngf: usize, blocks: usize) -> R
             1,
             1,
         )?);
-        model.push(InstanceNorm::new(weights, norm, channels / 2)?);
-        model.push(Activation::Relu);
+        model.push_norm(
+            InstanceNorm::new(weights, norm, channels / 2)?,
+            Activation::Relu,
+        );
     }
     model.push(ReflectionPad2d(3));
     model.push(Conv2d::new(weights, [ngf, 3], 7, 1, 0)?);
@@ -99,8 +102,10 @@ impl ResidualBlock {
         let mut conv_block = Sequential::new();
         conv_block.push(ReflectionPad2d(1));
         conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
-        conv_block.push(InstanceNorm::new(weights, norm, channels)?);
-        conv_block.push(Activation::Relu);
+        conv_block.push_norm(
+            InstanceNorm::new(weights, norm, channels)?,
+            Activation::Relu,
+        );
         conv_block.push(ReflectionPad2d(1));
         conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
         conv_block.push(InstanceNorm::new(weights, norm, channels)?);

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use tensor::{Result, Tensor};
 
-use crate::{Module, Param, Weights};
+use crate::{Activation, Module, Param, Weights};
 
 /// A convolution with its bias.
 pub struct Conv2d {
@@ -124,10 +124,11 @@ pub enum Norm {
 /// The reference's eps.
 const EPS: f32 = 1e-5;
 
-/// Instance norm, with or without parameters, or its absence.
+/// Instance norm, with or without parameters, or its absence; an activation may follow.
 pub struct InstanceNorm {
     norm: Norm,
     affine: Option<(Param, Param)>,
+    activation: Option<Activation>,
 }
 
 impl InstanceNorm {
@@ -143,16 +144,30 @@ impl InstanceNorm {
             )),
             Norm::Instance | Norm::None => None,
         };
-        Ok(InstanceNorm { norm, affine })
+        Ok(InstanceNorm {
+            norm,
+            affine,
+            activation: None,
+        })
     }
 }
 
 impl Module for InstanceNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match (&self.affine, self.norm) {
-            (Some((gamma, beta)), _) => x.instance_norm_affine(&gamma.get(), &beta.get(), EPS),
-            (None, Norm::None) => Ok(x.clone()),
-            (None, _) => x.instance_norm(EPS),
+        let normed = match (&self.affine, self.norm, self.activation) {
+            (Some((gamma, beta)), _, _) => {
+                x.instance_norm_affine(&gamma.get(), &beta.get(), EPS)?
+            }
+            (None, Norm::None, _) => x.clone(),
+            (None, _, Some(Activation::Relu)) => return x.instance_norm_leaky_relu(EPS, 0.0),
+            (None, _, Some(Activation::LeakyRelu(slope))) => {
+                return x.instance_norm_leaky_relu(EPS, slope);
+            }
+            (None, _, _) => x.instance_norm(EPS)?,
+        };
+        match self.activation {
+            Some(activation) => normed.activation(activation),
+            None => Ok(normed),
         }
     }
 
@@ -175,7 +190,7 @@ impl Module for ReflectionPad2d {
 
 /// Modules one after another; in the state dict each goes by its index, as in PyTorch.
 #[derive(Default)]
-pub struct Sequential(Vec<Box<dyn Module>>);
+pub struct Sequential(Vec<Option<Box<dyn Module>>>);
 
 impl Sequential {
     /// An empty sequence.
@@ -185,20 +200,31 @@ impl Sequential {
 
     /// Appends a module.
     pub fn push(&mut self, module: impl Module + 'static) {
-        self.0.push(Box::new(module));
+        self.0.push(Some(Box::new(module)));
+    }
+
+    /// Appends a norm and the activation after it, computed in one where that is possible. Each keeps
+    /// its index.
+    pub fn push_norm(&mut self, norm: InstanceNorm, activation: Activation) {
+        self.push(InstanceNorm {
+            activation: Some(activation),
+            ..norm
+        });
+        self.0.push(None);
     }
 }
 
 impl Module for Sequential {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0
-            .iter()
-            .try_fold(x.clone(), |x, module| module.forward(&x))
+        let mut modules = self.0.iter().flatten();
+        modules.try_fold(x.clone(), |x, module| module.forward(&x))
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         for (i, module) in self.0.iter().enumerate() {
-            module.visit(&format!("{prefix}{i}."), visit);
+            if let Some(module) = module {
+                module.visit(&format!("{prefix}{i}."), visit);
+            }
         }
     }
 }

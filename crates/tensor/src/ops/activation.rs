@@ -23,7 +23,7 @@ pub enum Activation {
 
 /// The gradient of an activation from its output `y` and the gradient `g` of that: g·f′.
 #[derive(Clone, Copy, Debug)]
-struct ActivationGrad(Activation);
+pub(super) struct ActivationGrad(pub Activation);
 
 impl Activation {
     /// The `KIND` of the kernels.

@@ -1,24 +1,29 @@
 //! Instance norm (Ulyanov, Vedaldi & Lempitsky, 2016): each plane of an image to zero mean and unit
-//! variance, x̂ = r·(x − mean x) with r = 1 / √(var x + eps), the variance being the biased one.
+//! variance, x̂ = r·(x − mean x) with r = 1 / √(var x + eps), the variance being the biased one. A leaky
+//! relu may follow in the same operation: what it needs for its gradient, the sign of x̂, the norm knows.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::cpu::{self, for_each_chunk, vectorised};
 use crate::launch::{Launch, extents};
 use crate::op::{nchw, same_shape};
-use crate::ops::{Case, Family, Values, draw};
+use crate::ops::activation::ActivationGrad;
+use crate::ops::{Activation, Case, Family, Values, draw};
 use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
 
-/// x̂
+/// x̂, or `slope`·x̂ below zero. A slope of 1 is none.
 #[derive(Clone, Copy, Debug)]
 struct InstanceNorm {
     eps: f32,
+    slope: f32,
 }
 
-/// From x and g: J·g with the Jacobian J = r·(I − mean − x̂·mean(x̂ ·)), which is symmetric.
+/// From x and g: J·g with the Jacobian J = r·(I − mean − x̂·mean(x̂ ·)), which is symmetric; first g is
+/// multiplied by `slope` where x̂ is not above zero.
 #[derive(Clone, Copy, Debug)]
 struct InstanceNormGrad {
     eps: f32,
+    slope: f32,
 }
 
 /// r, N×C×1×1
@@ -68,7 +73,15 @@ impl Tensor {
     /// # Errors
     /// When there are not four dimensions.
     pub fn instance_norm(&self, eps: f32) -> Result<Tensor> {
-        apply(InstanceNorm { eps }, &[self])
+        apply(InstanceNorm { eps, slope: 1.0 }, &[self])
+    }
+
+    /// Normalises each plane of N×C×H×W, then multiplies what is below zero by `slope`: a relu with 0.
+    ///
+    /// # Errors
+    /// When there are not four dimensions.
+    pub fn instance_norm_leaky_relu(&self, eps: f32, slope: f32) -> Result<Tensor> {
+        apply(InstanceNorm { eps, slope }, &[self])
     }
 
     /// Instance norm with a factor and a summand for each channel (C values each).
@@ -111,16 +124,18 @@ impl Op for InstanceNorm {
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let [_, _, h, w] = out.shape.nchw();
+        let InstanceNorm { eps, slope } = *self;
         for_each_chunk(out.data, h * w, |at, planes| {
             let from = inputs[0].data[at..].chunks_exact(h * w);
             for (out, x) in planes.chunks_exact_mut(h * w).zip(from) {
-                let (mean, rstd) = moments(x, self.eps);
+                let (mean, rstd) = moments(x, eps);
                 vectorised(
                     #[inline(always)]
-                    || {
-                        out.iter_mut()
-                            .zip(x)
-                            .for_each(|(out, &x)| *out = (x - mean) * rstd)
+                    move || {
+                        out.iter_mut().zip(x).for_each(|(out, &x)| {
+                            let normed = (x - mean) * rstd;
+                            *out = if normed > 0.0 { normed } else { slope * normed };
+                        });
                     },
                 );
             }
@@ -132,7 +147,7 @@ impl Op for InstanceNorm {
         by_planes(
             gpu,
             &shaders::norm::INSTANCE_NORM,
-            &[],
+            &[("SLOPE", self.slope.into())],
             self.eps,
             inputs[0].shape,
             buffers,
@@ -144,7 +159,8 @@ impl Op for InstanceNorm {
     }
 
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let op = InstanceNormGrad { eps: self.eps };
+        let InstanceNorm { eps, slope } = *self;
+        let op = InstanceNormGrad { eps, slope };
         Ok(vec![Some(apply(op, &[&pass.inputs[0], pass.grad])?)])
     }
 
@@ -167,24 +183,26 @@ impl Op for InstanceNormGrad {
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let [_, _, h, w] = out.shape.nchw();
         let len = (h * w) as f64;
+        let InstanceNormGrad { eps, slope } = *self;
         for_each_chunk(out.data, h * w, |at, planes| {
             let x = inputs[0].data[at..].chunks_exact(h * w);
             let g = inputs[1].data[at..].chunks_exact(h * w);
             for ((out, x), g) in planes.chunks_exact_mut(h * w).zip(x).zip(g) {
-                let (mean, rstd) = moments(x, self.eps);
-                let mean_g = (cpu::sum(g) / len) as f32;
+                let (mean, rstd) = moments(x, eps);
+                let through = move |x: f32, g: f32| if x > mean { g } else { slope * g };
+                let mean_g = (cpu::dot_sum(x, g, through) / len) as f32;
                 let products = cpu::dot_sum(
                     x,
                     g,
                     #[inline(always)]
-                    |x, g| (x - mean) * g,
+                    move |x, g| (x - mean) * through(x, g),
                 );
                 let along = (products / len) as f32 * rstd * rstd;
                 vectorised(
                     #[inline(always)]
-                    || {
+                    move || {
                         for ((out, &x), &g) in out.iter_mut().zip(x).zip(g) {
-                            *out = rstd * (g - mean_g - (x - mean) * along);
+                            *out = rstd * (through(x, g) - mean_g - (x - mean) * along);
                         }
                     },
                 );
@@ -197,7 +215,7 @@ impl Op for InstanceNormGrad {
         by_planes(
             gpu,
             &shaders::norm::INSTANCE_NORM_GRAD,
-            &[],
+            &[("SLOPE", self.slope.into())],
             self.eps,
             inputs[0].shape,
             buffers,
@@ -212,8 +230,18 @@ impl Op for InstanceNormGrad {
     /// dr = −r²⟨x̂ dx⟩ and dx̂ = J dx,
     /// −r·[ r·(⟨u g⟩ − ⟨u⟩⟨g⟩ − ⟨u x̂⟩⟨g x̂⟩)·x̂ + J·(⟨g x̂⟩·u + ⟨u x̂⟩·g) ].
     fn backward(&self, pass: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let InstanceNormGrad { eps } = *self;
-        let (x, g, u) = (&pass.inputs[0], &pass.inputs[1], pass.grad);
+        let InstanceNormGrad { eps, slope } = *self;
+        let (x, u) = (&pass.inputs[0], pass.grad);
+        let linear = InstanceNormGrad { eps, slope: 1.0 };
+        // The mask of the leaky relu, which is constant between its kinks.
+        let through = |g: &Tensor| match slope {
+            1.0 => Ok(g.clone()),
+            _ => apply(
+                ActivationGrad(Activation::LeakyRelu(slope)),
+                &[&x.instance_norm(eps)?, g],
+            ),
+        };
+        let g = &through(&pass.inputs[1])?;
         let shape = x.shape();
         let [n, c, _, _] = shape.nchw();
         let mean = |t: &Tensor| t.mean_to([n, c, 1, 1]);
@@ -230,12 +258,12 @@ impl Op for InstanceNormGrad {
                 .expand(shape)?
                 .mul(u)?
                 .add(&along_u.expand(shape)?.mul(g)?)?;
-            let through_normed = apply(*self, &[x, &turned])?;
+            let through_normed = apply(linear, &[x, &turned])?;
             rstd.expand(shape)?
                 .mul(&through_r.add(&through_normed)?)?
                 .scale(-1.0)
         })?;
-        let to_g = pass.gradient(1, || apply(*self, &[x, u]))?;
+        let to_g = pass.gradient(1, || through(&apply(linear, &[x, u])?))?;
         Ok(vec![to_x, to_g])
     }
 
@@ -289,11 +317,13 @@ impl Op for InstanceRstd {
 
 pub(super) fn family() -> Family {
     const EPS: f32 = 1e-5;
-    fn norm(shape: [usize; 4]) -> Case {
-        Case::new(InstanceNorm { eps: EPS }, [shape.into()])
+    fn norm(shape: [usize; 4], slope: f32) -> Case {
+        let op = InstanceNorm { eps: EPS, slope };
+        Case::new(op, [shape.into()])
     }
-    fn grad(shape: [usize; 4]) -> Case {
-        Case::new(InstanceNormGrad { eps: EPS }, [shape.into(), shape.into()])
+    fn grad(shape: [usize; 4], slope: f32) -> Case {
+        let op = InstanceNormGrad { eps: EPS, slope };
+        Case::new(op, [shape.into(), shape.into()])
     }
     fn rstd(shape: [usize; 4]) -> Case {
         Case::new(InstanceRstd { eps: EPS }, [shape.into()])
@@ -302,10 +332,14 @@ pub(super) fn family() -> Family {
         name: "instance_norm",
         cases: || {
             vec![
-                norm([2, 3, 5, 7]),
+                norm([2, 3, 5, 7], 1.0),
                 // Far from zero, where a one-pass variance would cancel.
-                norm([1, 2, 9, 31]).values(0, Values::Uniform(99.0, 101.0)),
-                grad([2, 3, 5, 7]),
+                norm([1, 2, 9, 31], 1.0).values(0, Values::Uniform(99.0, 101.0)),
+                norm([2, 3, 5, 7], 0.0).values(0, Values::AwayFromZero),
+                norm([1, 3, 4, 7], 0.2).values(0, Values::AwayFromZero),
+                grad([2, 3, 5, 7], 1.0),
+                grad([2, 3, 5, 7], 0.0).values(0, Values::AwayFromZero),
+                grad([1, 3, 4, 7], 0.2).values(0, Values::AwayFromZero),
                 rstd([2, 3, 5, 7]),
             ]
         },
@@ -316,15 +350,20 @@ pub(super) fn family() -> Family {
                 draw(rng, 2..=23),
                 draw(rng, 2..=23),
             ];
-            [norm, grad, rstd][draw(rng, 0..=2)](shape)
+            let slope = [1.0, 0.0, 0.2][draw(rng, 0..=2)];
+            match draw(rng, 0..=2) {
+                0 => norm(shape, slope),
+                1 => grad(shape, slope),
+                _ => rstd(shape),
+            }
         },
         benches: || {
             let large = [1, 64, 256, 256];
             vec![
-                norm(large),
-                grad(large),
-                norm([1, 256, 64, 64]),
-                grad([1, 256, 64, 64]),
+                norm(large, 1.0),
+                grad(large, 1.0),
+                norm([1, 256, 64, 64], 0.0),
+                grad([1, 256, 64, 64], 0.0),
             ]
         },
     }
