@@ -218,68 +218,39 @@ fn each(tasks: usize, work: impl Fn(usize) + Send + Sync) {
     (0..tasks).into_par_iter().for_each(work);
 }
 
-/// Planes as vectors of sixteen channels, N×C/16×height×width×16, with zeros around the image and in
-/// place of missing channels.
-struct Blocked {
+/// Sixteen planes as pixels of sixteen channels, with zeros around the image and in place of missing
+/// planes.
+struct Pixels {
     data: Buffer,
-    height: usize,
     width: usize,
-    /// Blocks of an item.
-    blocks: usize,
 }
 
-impl Blocked {
-    fn new(
-        planes: &[f32],
-        channels: usize,
-        [h, w]: [usize; 2],
-        before: usize,
-        [height, width]: [usize; 2],
-    ) -> Self {
-        let blocks = channels.div_ceil(BLOCK);
-        let items = planes.len() / (channels * h * w).max(1);
+impl Pixels {
+    fn new(planes: &[f32], [h, w]: [usize; 2], before: usize, [height, width]: [usize; 2]) -> Self {
+        let channels = planes.len() / (h * w);
         let row = width * BLOCK;
-        let mut data = Buffer::new(items * blocks * height * row);
-        let convert = |(block, onto): (usize, &mut [f32])| {
-            let (item, first) = (block / blocks, block % blocks * BLOCK);
-            let here = (channels - first).min(BLOCK);
-            let from = &planes[(item * channels + first) * h * w..][..here * h * w];
-            let inside = w.min(width - before);
-            for (y, onto) in onto.chunks_exact_mut(row).enumerate() {
-                let from_y = y.wrapping_sub(before);
-                if from_y >= h {
-                    onto.fill(0.0);
-                    continue;
-                }
-                onto[..before * BLOCK].fill(0.0);
-                onto[(before + inside) * BLOCK..].fill(0.0);
-                let onto = &mut onto[before * BLOCK..][..inside * BLOCK];
-                if here < BLOCK {
-                    onto.fill(0.0);
-                }
-                for (x, onto) in onto.chunks_mut(BLOCK * BLOCK).enumerate() {
-                    let part = [here, onto.len() / BLOCK];
-                    let from = from[from_y * w + x * BLOCK..].as_ptr();
-                    // SAFETY: `part` rows and columns of the planes, and of this stretch.
-                    unsafe { transpose(from, h * w, part, onto.as_mut_ptr(), BLOCK) };
-                }
+        let mut data = Buffer::new(height * row);
+        let inside = w.min(width - before);
+        for (y, onto) in data.chunks_exact_mut(row).enumerate() {
+            let from_y = y.wrapping_sub(before);
+            if from_y >= h {
+                onto.fill(0.0);
+                continue;
             }
-        };
-        data.par_chunks_mut((height * row).max(1))
-            .enumerate()
-            .for_each(convert);
-        Blocked {
-            data,
-            height,
-            width,
-            blocks,
+            onto[..before * BLOCK].fill(0.0);
+            onto[(before + inside) * BLOCK..].fill(0.0);
+            let onto = &mut onto[before * BLOCK..][..inside * BLOCK];
+            if channels < BLOCK {
+                onto.fill(0.0);
+            }
+            for (x, onto) in onto.chunks_mut(BLOCK * BLOCK).enumerate() {
+                let part = [channels, onto.len() / BLOCK];
+                let from = planes[from_y * w + x * BLOCK..].as_ptr();
+                // SAFETY: `part` rows and columns of the planes, and of this stretch.
+                unsafe { transpose(from, h * w, part, onto.as_mut_ptr(), BLOCK) };
+            }
         }
-    }
-
-    /// The vector of a block's pixel.
-    fn at(&self, [item, y, x]: [usize; 3], block: usize) -> *const f32 {
-        let row = (item * self.blocks + block) * self.height + y;
-        self.data[(row * self.width + x) * BLOCK..].as_ptr()
+        Pixels { data, width }
     }
 }
 
@@ -300,16 +271,23 @@ impl Squares {
 /// Which squares are transformed: the image's 6×6 pieces by Bᵀ, or a gradient's 4×4 tiles by A.
 #[derive(Clone, Copy, PartialEq)]
 enum Of {
-    Image,
+    Image { padding: usize },
     Gradient,
 }
 
-fn squares(planes: &Blocked, of: Of, tiling: &Tiling) -> Squares {
+/// The squares of planes N×`channels`×`extent`. A task does sixteen channels of an item.
+fn squares(
+    planes: &[f32],
+    channels: usize,
+    extent: [usize; 2],
+    of: Of,
+    tiling: &Tiling,
+) -> Squares {
     struct Transform<'a> {
-        planes: &'a Blocked,
+        pixels: Pixels,
         of: Of,
         tiling: &'a Tiling,
-        group: usize,
+        tiles: Range<usize>,
         block: usize,
         apart: usize,
         out: SharedOut<'a>,
@@ -317,22 +295,26 @@ fn squares(planes: &Blocked, of: Of, tiling: &Tiling) -> Squares {
     impl Work for Transform<'_> {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
-            let first = self.group * PLACES * self.apart + self.block * BLOCK * BLOCK;
-            let tiles = self.tiling.tiles_of(&(self.group..self.group + 1));
-            let steps = [self.planes.width * BLOCK, BLOCK];
-            for l in 0..BLOCK {
-                // SAFETY: planes hold whole squares; tasks differ in groups or blocks.
-                unsafe {
-                    let onto = self.out.as_mut_ptr().add(first + l * BLOCK);
-                    if l >= tiles.len() {
-                        (0..PLACES).for_each(|p| onto.add(p * self.apart).write_bytes(0, BLOCK));
-                        continue;
-                    }
-                    let from = self
-                        .planes
-                        .at(self.tiling.place(tiles.start + l), self.block);
+            let steps = [self.pixels.width * BLOCK, BLOCK];
+            // Groups are whole: the last has zeros for the tiles it lacks.
+            let is_last = self.tiles.end == self.tiling.all;
+            let lacking = if is_last {
+                self.tiles.end..self.tiling.groups() * BLOCK
+            } else {
+                0..0
+            };
+            let place = |tile: usize| {
+                let group = tile / BLOCK * PLACES * self.apart;
+                group + (self.block * BLOCK + tile % BLOCK) * BLOCK
+            };
+            // SAFETY: pixels hold whole squares; tasks differ in items or blocks.
+            unsafe {
+                for tile in self.tiles.clone() {
+                    let [_, y, x] = self.tiling.place(tile);
+                    let from = self.pixels.data[y * steps[0] + x * steps[1]..].as_ptr();
+                    let onto = self.out.as_mut_ptr().add(place(tile));
                     match self.of {
-                        Of::Image => both_axes(
+                        Of::Image { .. } => both_axes(
                             simd,
                             #[inline(always)]
                             |x| data(x),
@@ -352,20 +334,35 @@ fn squares(planes: &Blocked, of: Of, tiling: &Tiling) -> Squares {
                         ),
                     }
                 }
+                for tile in lacking {
+                    let onto = self.out.as_mut_ptr().add(place(tile));
+                    (0..PLACES).for_each(|p| onto.add(p * self.apart).write_bytes(0, BLOCK));
+                }
             }
         }
     }
-    let blocks = planes.blocks;
+    let blocks = channels.div_ceil(BLOCK);
     let apart = apart(blocks * BLOCK * BLOCK);
     let mut data = Buffer::new(tiling.groups() * PLACES * apart);
     let out = SharedOut::new(&mut data);
-    each(tiling.groups() * blocks, |task| {
+    let [down, across] = tiling.tiles;
+    let (items, plane) = (tiling.all / (down * across), extent[0] * extent[1]);
+    let (before, around) = match of {
+        Of::Image { padding } => (padding, 2),
+        Of::Gradient => (0, 0),
+    };
+    each(items * blocks, |task| {
+        let (item, block) = (task / blocks, task % blocks);
+        let first = item * channels + block * BLOCK;
+        let here = (channels - block * BLOCK).min(BLOCK);
+        let planes = &planes[first * plane..][..here * plane];
+        let whole = tiling.tiles.map(|tiles| 4 * tiles + around);
         run(Transform {
-            planes,
+            pixels: Pixels::new(planes, extent, before, whole),
             of,
             tiling,
-            group: task / blocks,
-            block: task % blocks,
+            tiles: item * down * across..(item + 1) * down * across,
+            block,
             apart,
             out,
         });
@@ -375,16 +372,15 @@ fn squares(planes: &Blocked, of: Of, tiling: &Tiling) -> Squares {
 
 /// The squares of an image N×C×H×W.
 fn image_squares(conv: &Convolution, image: &[f32], tiling: &Tiling) -> Squares {
-    let extent = tiling.tiles.map(|tiles| 4 * tiles + 2);
-    let planes = Blocked::new(image, conv.channels[0], conv.image, conv.padding, extent);
-    squares(&planes, Of::Image, tiling)
+    let of = Of::Image {
+        padding: conv.padding,
+    };
+    squares(image, conv.channels[0], conv.image, of, tiling)
 }
 
 /// The squares of a gradient N×M×H′×W′.
 fn grad_squares(conv: &Convolution, grad: &[f32], tiling: &Tiling) -> Squares {
-    let extent = tiling.tiles.map(|tiles| 4 * tiles);
-    let planes = Blocked::new(grad, conv.channels[1], conv.out, 0, extent);
-    squares(&planes, Of::Gradient, tiling)
+    squares(grad, conv.channels[1], conv.out, Of::Gradient, tiling)
 }
 
 /// G g Gᵀ of a stretch of filters, sixteen columns a vector: filter (k, l), which starts at
@@ -584,7 +580,7 @@ pub(super) fn image_grad(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    struct Pixels<'a> {
+    struct Planes<'a> {
         conv: &'a Convolution,
         tiling: &'a Tiling,
         weight: &'a [f32],
@@ -593,7 +589,7 @@ pub(super) fn image_grad(
         block: usize,
         out: SharedOut<'a>,
     }
-    impl Work for Pixels<'_> {
+    impl Work for Planes<'_> {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
             let Convolution {
@@ -671,7 +667,7 @@ pub(super) fn image_grad(
     let squares = grad_squares(conv, grad, tiling);
     let out = SharedOut::new(out);
     each(conv.channels[0].div_ceil(BLOCK), |block| {
-        run(Pixels {
+        run(Planes {
             conv,
             tiling,
             weight,
@@ -751,8 +747,10 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
         }
     }
     let tiling = &Tiling::new(conv);
-    let pieces = image_squares(conv, image, tiling);
-    let grads = grad_squares(conv, grad, tiling);
+    let (pieces, grads) = rayon::join(
+        || image_squares(conv, image, tiling),
+        || grad_squares(conv, grad, tiling),
+    );
     let out = SharedOut::new(out);
     let blocks = conv.channels.map(|channels| channels.div_ceil(BLOCK));
     each(blocks[0] * blocks[1], |task| {
