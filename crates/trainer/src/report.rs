@@ -113,6 +113,11 @@ impl Progress {
         }
     }
 
+    /// Whether nothing is shown.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Takes the bar down.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -61,14 +61,6 @@ impl Settings {
         Self::merge(from_file, flags_table(flags)?).with_context(|| origin(file))
     }
 
-    /// The settings of a run that goes on, with flags over them.
-    ///
-    /// # Errors
-    /// As [`Settings::resolve`].
-    pub fn resume(config: &Path, flags: &Options) -> Result<Self> {
-        Self::resolve(Some(config), flags)
-    }
-
     fn merge(file: Table, mut flags: Table) -> Result<Self> {
         // `--epochs` says that epochs count, whatever the preset says of steps.
         if flags.contains_key("epochs") {

@@ -34,7 +34,7 @@ pub enum Ending {
 pub fn run(args: &TrainArgs) -> Result<Ending> {
     interrupt::listen();
     let mut settings = match &args.resume {
-        Some(run) => Settings::resume(&RunDir::open(run)?.config(), &args.options)?,
+        Some(run) => Settings::resolve(Some(&RunDir::open(run)?.config()), &args.options)?,
         None => Settings::resolve(args.config.as_deref(), &args.options)?,
     };
     let device = Device::by_name(&settings.run.device)?;
@@ -76,7 +76,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         device,
         total,
     };
-    training.train(args.quiet)
+    training.train()
 }
 
 fn open_dataset(data: &Path, config: &Config, quiet: bool) -> Result<Dataset> {
@@ -149,7 +149,7 @@ struct Training {
 }
 
 impl Training {
-    fn train(mut self, quiet: bool) -> Result<Ending> {
+    fn train(mut self) -> Result<Ending> {
         let begun = Instant::now();
         self.progress
             .line(&format!("run         {}", self.dir.path().display()));
@@ -180,7 +180,7 @@ impl Training {
             }
         }
         self.progress.finish();
-        if !quiet {
+        if !self.progress.is_quiet() {
             self.say_goodbye(begun.elapsed());
         }
         Ok(Ending::Finished)
