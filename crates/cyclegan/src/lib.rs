@@ -15,4 +15,4 @@ pub use discriminator::discriminator;
 pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;
 pub use seeds::{Stream, rng};
-pub use step::{CycleGan, Losses, Translation, noise};
+pub use step::{CycleGan, Losses, LossesReading, Translation, noise};

@@ -3,7 +3,7 @@ use nn::{
     state_dict,
 };
 use tensor::ops::Loss;
-use tensor::{Device, Result, Tensor, grad, no_grad};
+use tensor::{Device, Reading, Result, Tensor, grad, no_grad};
 
 use crate::{Config, Generator, ImagePool, Stream, discriminator, generator, rng};
 
@@ -78,10 +78,32 @@ impl Losses<Tensor> {
     /// # Errors
     /// A fault of the device.
     pub fn read(&self) -> Result<Losses<f32>> {
+        self.read_later()?.wait()
+    }
+
+    /// Starts to read the values, so that the device can go on with the next step meanwhile.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn read_later(&self) -> Result<LossesReading> {
         let each = self.named().map(|(_, value)| value.reshape([1]));
         let each = each.into_iter().collect::<Result<Vec<_>>>()?;
-        let all = Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?.to_vec()?;
-        let [g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b] = all[..] else {
+        let all = Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?;
+        Ok(LossesReading(all.read_later()?))
+    }
+}
+
+/// Losses on their way from a device.
+pub struct LossesReading(Reading);
+
+impl LossesReading {
+    /// The values.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn wait(self) -> Result<Losses<f32>> {
+        let values = self.0.wait()?;
+        let [g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b] = values[..] else {
             unreachable!("eight terms")
         };
         Ok(Losses {

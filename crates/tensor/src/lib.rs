@@ -32,4 +32,4 @@ pub use error::{Error, Result};
 pub use op::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, apply, costs};
 pub use shape::Shape;
 pub use tape::{Gradients, grad, grad_with_graph, no_grad};
-pub use tensor::Tensor;
+pub use tensor::{Reading, Tensor};

@@ -122,18 +122,24 @@ impl Tensor {
     /// # Errors
     /// A fault of the device.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
-        match &*self.0.storage {
-            Storage::Cpu(buffer) => Ok(buffer.to_vec()),
-            Storage::Gpu(buffer) => {
-                let Device::Gpu(gpu) = self.device() else {
-                    unreachable!("a GPU buffer")
-                };
-                let mut values = gpu.download(buffer)?;
-                values.truncate(self.shape().len());
-                Ok(values)
-            }
-            Storage::Freed => unreachable!("only the tape holds tensors without values"),
-        }
+        self.read_later()?.wait()
+    }
+
+    /// Starts to read the values without waiting for the device: what is asked of it next can begin
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn read_later(&self) -> Result<Reading> {
+        Ok(match (&*self.0.storage, self.device()) {
+            (Storage::Cpu(buffer), _) => Reading::Here(buffer.to_vec()),
+            (Storage::Gpu(buffer), Device::Gpu(gpu)) => Reading::Coming {
+                values: gpu.download_later(buffer)?,
+                len: self.shape().len(),
+            },
+            (Storage::Gpu(_), Device::Cpu) => unreachable!("a GPU buffer"),
+            (Storage::Freed, _) => unreachable!("only the tape holds tensors without values"),
+        })
     }
 
     /// The value of a tensor that holds just one; waits for the device.
@@ -264,6 +270,36 @@ impl Tensor {
         Array {
             shape: self.shape(),
             data: buffer,
+        }
+    }
+}
+
+/// Values on their way from a device, see [`Tensor::read_later`].
+pub enum Reading {
+    /// They have arrived.
+    Here(Vec<f32>),
+    /// The device will send them.
+    Coming {
+        /// More than asked for, as buffers are rounded up.
+        values: gpu::Pending,
+        /// How many are wanted.
+        len: usize,
+    },
+}
+
+impl Reading {
+    /// The values, row-major.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self {
+            Reading::Here(values) => Ok(values),
+            Reading::Coming { values, len } => {
+                let mut values = values.wait()?;
+                values.truncate(len);
+                Ok(values)
+            }
         }
     }
 }

@@ -71,6 +71,8 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
     let options = Options {
         preset: Some(args.preset.clone()),
         size: args.size,
+        // Pictures are noise of the right size already.
+        load_size: Some(0),
         batch: args.batch,
         generator: args.generator.clone(),
         ngf: args.ngf,

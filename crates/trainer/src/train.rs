@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{Config, CycleGan, Losses};
+use cyclegan::{Config, CycleGan, Losses, LossesReading};
 use indicatif::ProgressBar;
 use tensor::{Device, Tensor};
 
@@ -75,6 +75,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         dir,
         device,
         total,
+        unread: None,
     };
     training.train()
 }
@@ -146,6 +147,15 @@ struct Training {
     progress: Progress,
     domains: [usize; 2],
     total: u64,
+    /// Losses of the last step, which are read when the next is on its way.
+    unread: Option<Unread>,
+}
+
+/// Losses that a step left on the device.
+struct Unread {
+    step: u64,
+    learning_rate: f32,
+    losses: LossesReading,
 }
 
 impl Training {
@@ -162,10 +172,15 @@ impl Training {
             let is_last = step == self.total;
             let stop = interrupt::is_requested();
             let sample_due = step.is_multiple_of(self.settings.run.sample_every);
+            let checkpoint_due = step.is_multiple_of(self.settings.run.checkpoint_every);
+            if is_last || stop || checkpoint_due {
+                // A step whose losses are no numbers must not become a checkpoint.
+                self.record_losses()?;
+            }
             if sample_due || step == EARLY_SAMPLE || is_last || stop {
                 self.samples.write(&self.model, &self.dir, &self.device)?;
             }
-            if step.is_multiple_of(self.settings.run.checkpoint_every) || is_last || stop {
+            if checkpoint_due || is_last || stop {
                 checkpoint::save(&self.dir, &self.model, &self.settings)?;
             }
             if stop && !is_last {
@@ -193,11 +208,31 @@ impl Training {
         let learning_rate = config.learning_rate_at(batch.step, self.domains);
         let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
         let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
-        let losses = self.model.step(&real_a, &real_b, learning_rate)?.read()?;
-        check_finite(&losses, batch.step + 1)?;
-        self.metrics
-            .append(batch.step + 1, &losses, learning_rate)?;
-        self.progress.step(batch.step + 1, &losses);
+        let losses = self.model.step(&real_a, &real_b, learning_rate)?;
+        let losses = losses.read_later()?;
+        self.record_losses()?;
+        self.unread = Some(Unread {
+            step: batch.step + 1,
+            learning_rate,
+            losses,
+        });
+        Ok(())
+    }
+
+    /// Waits for the last step's losses, if they were not read yet, and writes them down.
+    fn record_losses(&mut self) -> Result<()> {
+        let Some(Unread {
+            step,
+            learning_rate,
+            losses,
+        }) = self.unread.take()
+        else {
+            return Ok(());
+        };
+        let losses = losses.wait()?;
+        check_finite(&losses, step)?;
+        self.metrics.append(step, &losses, learning_rate)?;
+        self.progress.step(step, &losses);
         Ok(())
     }
 

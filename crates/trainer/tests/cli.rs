@@ -401,6 +401,9 @@ fn bench_measures_steps_translation_and_operations() {
     };
     // Six passes forward and as many back, of which each costs two, against one: more than tenfold.
     assert!(flops(step) > 10.0 * flops(translation), "{json}");
+    // Larger than what the preset loads.
+    let large = "bench --size 72 --ngf 4 --ndf 4 --steps 1 --device cpu";
+    assert!(stdout(&scratch.succeeds(large)).contains("72×72"));
     let operations = stdout(&scratch.succeeds("bench --operations adam --device cpu --json"));
     assert_eq!(operations.lines().count(), 2, "{operations}");
     scratch.fails("bench --size 30 --device cpu", &["size = 30"]);

@@ -1,7 +1,7 @@
 //! Convolution and its two gradients on the processor, by the method that suits the shape.
 
 use super::columns;
-use super::planes::Planes;
+use super::planes::{Planes, SHARED};
 use super::{Buffer, implicit, winograd};
 
 /// A convolution's extents: the image is N×C×H×W, the weight M×C×kh×kw, the output N×M×H′×W′.
@@ -94,7 +94,7 @@ impl Convolution {
         let mut extent = [0, 1].map(|axis| self.out[axis] + (self.kernel[axis] - 1) / self.stride);
         if self.stride == 1 {
             let after = extent[1].saturating_sub(self.padding + self.image[1]);
-            extent[1] -= self.padding.min(after).min(self.kernel[1] - 1);
+            extent[1] -= self.padding.min(after).min(self.kernel[1] - 1).min(SHARED);
         }
         Planes::new(image, self.image, self.stride, [self.padding; 2], extent)
     }

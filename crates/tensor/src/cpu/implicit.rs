@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::gemm::SharedOut;
-use super::planes::Planes;
+use super::planes::{Planes, SHARED};
 use super::tile::{BLOCK, Operands, STRETCH, Tile, WIDE, dots};
 use super::transpose::transpose;
 use super::{Buffer, Convolution};
@@ -206,23 +206,30 @@ impl WithSimd for Tiles<'_> {
 }
 
 /// The operands of a stretch of a sum, for the sixteen rows from `first_row` on.
-macro_rules! operands {
-    ($sum:expr, $first_row:expr, $planes:expr, $stretch:expr) => {{
-        let stretch: Range<usize> = $stretch;
-        let at = ($first_row * $sum.shifts.len()) + stretch.start * BLOCK;
-        let weights = $sum.weights[at..][..stretch.len() * BLOCK].as_ptr();
-        let (planes, shifts) = ($planes, $sum.shifts[stretch.clone()].as_ptr());
-        Operands::new(
-            stretch.len(),
-            #[inline(always)]
-            move |k| weights.wrapping_add(k * BLOCK),
-            #[inline(always)]
-            |r| r,
-            #[inline(always)]
-            // SAFETY: k is inside the stretch.
-            move |k| planes.wrapping_add(unsafe { *shifts.add(k) }),
-        )
-    }};
+#[inline(always)]
+fn operands(
+    sum: &Sum,
+    first_row: usize,
+    planes: *const f32,
+    stretch: Range<usize>,
+) -> Operands<
+    impl Fn(usize) -> *const f32 + Copy,
+    impl Fn(usize) -> usize + Copy,
+    impl Fn(usize) -> *const f32 + Copy,
+> {
+    let at = first_row * sum.shifts.len() + stretch.start * BLOCK;
+    let weights = sum.weights[at..][..stretch.len() * BLOCK].as_ptr();
+    let shifts = sum.shifts[stretch.clone()].as_ptr();
+    Operands::new(
+        stretch.len(),
+        #[inline(always)]
+        move |k| weights.wrapping_add(k * BLOCK),
+        #[inline(always)]
+        |r| r,
+        #[inline(always)]
+        // SAFETY: k is inside the stretch.
+        move |k| planes.wrapping_add(unsafe { *shifts.add(k) }),
+    )
 }
 
 /// A sum at 16 positions for blocks of 16 rows. All blocks use a stretch of the planes while it is near.
@@ -242,7 +249,7 @@ unsafe fn many_rows<S: Simd>(
         let stretch = start..(start + STRETCH).min(depth);
         for (block, tile) in tiles.iter_mut().enumerate() {
             let first_row = first_row + block * BLOCK;
-            let operands = operands!(sum, first_row, planes, stretch.clone());
+            let operands = operands(sum, first_row, planes, stretch.clone());
             // SAFETY: by the caller's word.
             unsafe { operands.multiply(simd, start > 0, tile) };
         }
@@ -261,7 +268,7 @@ unsafe fn few_rows<S: Simd>(
     planes: *const f32,
     tile: &mut [f32; 4 * WIDE],
 ) {
-    let operands = operands!(sum, 0, planes, 0..sum.shifts.len());
+    let operands = operands(sum, 0, planes, 0..sum.shifts.len());
     // SAFETY: by the caller's word.
     unsafe {
         match rows {
@@ -363,7 +370,7 @@ pub(super) fn image_grad(
         [above, left],
         [
             above + down + below,
-            left + across + right - left.min(right),
+            left + across + right - left.min(right).min(SHARED),
         ],
     );
     let out = SharedOut::new(out);

@@ -5,6 +5,10 @@ use super::buffer::{Buffer, SLACK};
 use super::simd::{for_each_chunk, vectorised};
 use super::tile::WIDE;
 
+/// Zeros that the end of a row may share with the beginning of the next: no more, or the last row's would
+/// end behind the memory.
+pub(super) const SHARED: usize = WIDE / 2;
+
 /// Every second value, as vectors.
 fn every_second(from: &[f32], onto: &mut [f32]) {
     vectorised(
