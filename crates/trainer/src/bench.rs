@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use cyclegan::{Config, CycleGan};
+use cyclegan::CycleGan;
 use nn::Module;
 use serde::Serialize;
 use tensor::ops::registry;
@@ -59,7 +59,7 @@ struct Report<'a> {
 /// # Errors
 /// When an option does not work or the device fails.
 pub fn run(args: &BenchArgs) -> Result<Ending> {
-    let device = Device::by_name(&args.device)?;
+    let device = Device::by_name(&args.device.name)?;
     match &args.operations {
         Some(name) => operations(name, &device, args.json)?,
         None => model(args, &device)?,
@@ -80,10 +80,18 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
         ..Options::default()
     };
     let config = Settings::resolve(None, &options)?.model;
-    let measurements = [
-        step(&config, device, args.steps)?,
-        translation(&config, device, args.steps)?,
-    ];
+    let mut model = CycleGan::new(&config, device)?;
+    let noise = cyclegan::noise(&config, device)?;
+    // A step takes a picture of each domain, and counts as one, as progress does.
+    let step = measure("training step", args.steps, config.batch, || {
+        model.step(&noise, &noise, config.learning_rate)?.read()?;
+        Ok(())
+    })?;
+    let translation = measure("translation", args.steps, config.batch, || {
+        no_grad(|| model.a_to_b().forward(&noise))?;
+        Ok(device.synchronize()?)
+    })?;
+    let measurements = [step, translation];
     let report = Report {
         device: device.to_string(),
         size: config.size,
@@ -118,39 +126,16 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
     Ok(())
 }
 
-fn step(config: &Config, device: &Device, steps: u64) -> Result<Measurement> {
-    let mut model = CycleGan::new(config, device)?;
-    let noise = cyclegan::noise(config, device)?;
-    let mut step = || -> Result<()> {
-        model.step(&noise, &noise, config.learning_rate)?.read()?;
-        Ok(())
-    };
-    let flops = convolution_flops(&mut step)?;
-    let times = repeat(steps, &mut step)?;
-    // A step takes a picture of each domain, and counts as one, as progress does.
-    Ok(Measurement::new(
-        "training step",
-        times,
-        flops,
-        Some(config.batch),
-    ))
-}
-
-fn translation(config: &Config, device: &Device, steps: u64) -> Result<Measurement> {
-    let model = CycleGan::new(config, device)?;
-    let noise = cyclegan::noise(config, device)?;
-    let mut translate = || -> Result<()> {
-        no_grad(|| model.a_to_b().forward(&noise))?;
-        Ok(device.synchronize()?)
-    };
-    let flops = convolution_flops(&mut translate)?;
-    let times = repeat(steps, &mut translate)?;
-    Ok(Measurement::new(
-        "translation",
-        times,
-        flops,
-        Some(config.batch),
-    ))
+/// Measures work on so many images.
+fn measure(
+    what: &str,
+    runs: u64,
+    images: usize,
+    mut work: impl FnMut() -> Result<()>,
+) -> Result<Measurement> {
+    let flops = convolution_flops(&mut work)?;
+    let times = repeat(runs, &mut work)?;
+    Ok(Measurement::new(what, times, flops, Some(images)))
 }
 
 fn operations(name: &str, device: &Device, json: bool) -> Result<()> {

@@ -179,6 +179,20 @@ pub struct Options {
     pub beta2: Option<f32>,
 }
 
+/// The device of a command that is not a run.
+#[derive(Args)]
+pub struct DeviceArg {
+    /// As in training
+    #[arg(
+        id = "device",
+        long = "device",
+        value_name = "NAME",
+        env = "HENSHIN_DEVICE",
+        default_value = "best"
+    )]
+    pub name: String,
+}
+
 #[derive(Args)]
 pub struct TranslateArgs {
     /// The run's folder, or one of its checkpoints
@@ -192,14 +206,8 @@ pub struct TranslateArgs {
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]
     pub direction: Direction,
-    /// As in training
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "HENSHIN_DEVICE",
-        default_value = "best"
-    )]
-    pub device: String,
+    #[command(flatten)]
+    pub device: DeviceArg,
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
@@ -228,14 +236,8 @@ pub struct BenchArgs {
     /// Steps to measure, after two to warm up
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
-    /// As in training
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "HENSHIN_DEVICE",
-        default_value = "best"
-    )]
-    pub device: String,
+    #[command(flatten)]
+    pub device: DeviceArg,
     /// Measure single operations at CycleGAN's shapes instead, those whose name has NAME in it
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub operations: Option<String>,

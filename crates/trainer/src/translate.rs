@@ -23,7 +23,7 @@ use crate::{checkpoint, interrupt, report};
 /// others were translated.
 pub fn run(args: &TranslateArgs) -> Result<Ending> {
     interrupt::listen();
-    let device = Device::by_name(&args.device)?;
+    let device = Device::by_name(&args.device.name)?;
     let inputs = match args.input.is_dir() {
         true => images::list(&args.input)?,
         false => vec![args.input.clone()],

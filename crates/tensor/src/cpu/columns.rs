@@ -6,19 +6,6 @@ use rayon::prelude::*;
 use super::gemm::{Matrix, MatrixMut, SharedOut, gemm};
 use super::{Buffer, Convolution};
 
-/// How a kernel slides over an image.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    /// Image height and width.
-    image: [usize; 2],
-    /// Kernel height and width.
-    kernel: [usize; 2],
-    /// Number of positions down and across.
-    out: [usize; 2],
-    stride: usize,
-    padding: usize,
-}
-
 /// Output rows that a task computes: enough positions for the matrix product to be efficient, few
 /// enough for the strip's columns (`depth` rows) to stay near the core, and at least two strips, so
 /// that there is work for two cores in a small image. It depends on the shape alone.
@@ -33,47 +20,45 @@ fn rows_per_strip(depth: usize, out: [usize; 2]) -> usize {
 
 /// The image coordinate under kernel tap `tap` at position `at`, if it is inside.
 #[inline(always)]
-fn source(window: &Window, axis: usize, at: usize, tap: usize) -> Option<usize> {
-    let i = (at * window.stride + tap).wrapping_sub(window.padding);
-    (i < window.image[axis]).then_some(i)
+fn source(conv: &Convolution, axis: usize, at: usize, tap: usize) -> Option<usize> {
+    let i = (at * conv.stride + tap).wrapping_sub(conv.padding);
+    (i < conv.image[axis]).then_some(i)
 }
 
 /// Positions across whose tap `j` falls inside the image: `start..end`.
-fn inside(window: &Window, j: usize) -> std::ops::Range<usize> {
-    let Window {
+fn inside(conv: &Convolution, j: usize) -> std::ops::Range<usize> {
+    let Convolution {
         stride, padding, ..
-    } = *window;
+    } = *conv;
     let start = padding.saturating_sub(j).div_ceil(stride);
-    let end = (window.image[1] + padding)
-        .saturating_sub(j)
-        .div_ceil(stride);
-    let end = end.min(window.out[1]);
+    let end = (conv.image[1] + padding).saturating_sub(j).div_ceil(stride);
+    let end = end.min(conv.out[1]);
     start.min(end)..end
 }
 
 /// The depth index `k` taken apart: channel, kernel row, kernel column.
-fn tap(window: &Window, k: usize) -> (usize, usize, usize) {
-    let [kh, kw] = window.kernel;
+fn tap(conv: &Convolution, k: usize) -> (usize, usize, usize) {
+    let [kh, kw] = conv.kernel;
     (k / (kh * kw), k / kw % kh, k % kw)
 }
 
 /// Writes rows `depth` (of C·kh·kw) of the columns for output rows `rows` into `columns`.
 fn im2col(
     image: &[f32],
-    window: &Window,
+    conv: &Convolution,
     depth: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
     columns: &mut [f32],
 ) {
-    let [height, width] = window.image;
-    let across = window.out[1];
+    let [height, width] = conv.image;
+    let across = conv.out[1];
     let mut lines = columns.chunks_exact_mut(across);
     for k in depth {
-        let (channel, i, j) = tap(window, k);
+        let (channel, i, j) = tap(conv, k);
         let plane = &image[channel * height * width..][..height * width];
-        let inside = inside(window, j);
+        let inside = inside(conv, j);
         for (y, line) in rows.clone().zip(&mut lines) {
-            let Some(source_y) = source(window, 0, y, i) else {
+            let Some(source_y) = source(conv, 0, y, i) else {
                 line.fill(0.0);
                 continue;
             };
@@ -84,8 +69,8 @@ fn im2col(
             if line.is_empty() {
                 continue;
             }
-            let from = &source_row[inside.start * window.stride + j - window.padding..];
-            match window.stride {
+            let from = &source_row[inside.start * conv.stride + j - conv.padding..];
+            match conv.stride {
                 1 => line.copy_from_slice(&from[..line.len()]),
                 stride => {
                     for (value, &from) in line.iter_mut().zip(from.iter().step_by(stride)) {
@@ -101,21 +86,21 @@ fn im2col(
 /// channels `channels`, which `planes` holds.
 fn col2im_add(
     columns: &[f32],
-    window: &Window,
+    conv: &Convolution,
     channels: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
     planes: &mut [f32],
 ) {
-    let [height, width] = window.image;
-    let [kh, kw] = window.kernel;
-    let across = window.out[1];
+    let [height, width] = conv.image;
+    let [kh, kw] = conv.kernel;
+    let across = conv.out[1];
     let mut lines = columns.chunks_exact(across);
     for k in channels.start * kh * kw..channels.end * kh * kw {
-        let (channel, i, j) = tap(window, k);
+        let (channel, i, j) = tap(conv, k);
         let plane = &mut planes[(channel - channels.start) * height * width..][..height * width];
-        let inside = inside(window, j);
+        let inside = inside(conv, j);
         for (y, line) in rows.clone().zip(&mut lines) {
-            let Some(target_y) = source(window, 0, y, i) else {
+            let Some(target_y) = source(conv, 0, y, i) else {
                 continue;
             };
             let line = &line[inside.clone()];
@@ -123,22 +108,10 @@ fn col2im_add(
                 continue;
             }
             let row = &mut plane[target_y * width..][..width];
-            let onto = &mut row[inside.start * window.stride + j - window.padding..];
-            for (onto, &value) in onto.iter_mut().step_by(window.stride).zip(line) {
+            let onto = &mut row[inside.start * conv.stride + j - conv.padding..];
+            for (onto, &value) in onto.iter_mut().step_by(conv.stride).zip(line) {
                 *onto += value;
             }
-        }
-    }
-}
-
-impl Window {
-    fn of(conv: &Convolution) -> Self {
-        Window {
-            image: conv.image,
-            kernel: conv.kernel,
-            out: conv.out,
-            stride: conv.stride,
-            padding: conv.padding,
         }
     }
 }
@@ -170,9 +143,8 @@ pub(super) fn forward(
         ..
     } = *conv;
     let depth = conv.depth();
-    let window = Window::of(conv);
     fill_bias(out, down * across, bias);
-    let strip = rows_per_strip(depth, window.out);
+    let strip = rows_per_strip(depth, conv.out);
     let strips = down.div_ceil(strip);
     let out = SharedOut::new(out);
     (0..items * strips).into_par_iter().for_each(|task| {
@@ -181,7 +153,7 @@ pub(super) fn forward(
         let positions = rows.len() * across;
         let image = &image[item * c * h * w..][..c * h * w];
         let mut columns = Buffer::new(depth * positions);
-        im2col(image, &window, 0..depth, rows.clone(), &mut columns);
+        im2col(image, conv, 0..depth, rows.clone(), &mut columns);
         let plane = down * across;
         let dst = MatrixMut {
             out,
@@ -220,7 +192,6 @@ pub(super) fn image_grad(
         ..
     } = *conv;
     let (plane, positions, depth) = (height * width, h * w, conv.depth());
-    let window = Window::of(conv);
     fill_bias(out, plane, bias);
     // Products with few rows are slow, so a task has at least 64 of them where it can.
     let block = 64usize.div_ceil(kh * kw).min(c.div_ceil(2)).max(1);
@@ -235,7 +206,7 @@ pub(super) fn image_grad(
                     let channels = task * block..(task * block + planes.len() / plane);
                     let first = channels.start * kh * kw;
                     let taps = channels.len() * kh * kw;
-                    let strip = rows_per_strip(taps, window.out);
+                    let strip = rows_per_strip(taps, conv.out);
                     let mut columns = Buffer::new(taps * strip * w);
                     for start in (0..h).step_by(strip) {
                         let rows = start..(start + strip).min(h);
@@ -259,7 +230,7 @@ pub(super) fn image_grad(
                         unsafe { gemm([taps, across, m], dst, false, weight, grad) };
                         col2im_add(
                             &columns[..taps * across],
-                            &window,
+                            conv,
                             channels.clone(),
                             rows,
                             planes,
@@ -280,10 +251,9 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
         ..
     } = *conv;
     let depth = conv.depth();
-    let window = Window::of(conv);
     // At least two tasks, columns in multiples of 16 (a vector), 576 at the most.
     let block = depth.div_ceil(2).next_multiple_of(16).min(576);
-    let strip = rows_per_strip(block, window.out);
+    let strip = rows_per_strip(block, conv.out);
     let out = SharedOut::new(out);
     (0..depth.div_ceil(block)).into_par_iter().for_each(|task| {
         let columns_of = task * block..((task + 1) * block).min(depth);
@@ -301,7 +271,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
                 let rows = start..(start + strip).min(down);
                 let positions = rows.len() * across;
                 let columns = &mut columns[..taps * positions];
-                im2col(image, &window, columns_of.clone(), rows, columns);
+                im2col(image, conv, columns_of.clone(), rows, columns);
                 let grad = Matrix {
                     data: &grad[start * across..],
                     rows: down * across,

@@ -7,16 +7,16 @@ use super::{Buffer, implicit, winograd};
 /// A convolution's extents: the image is N×C×H×W, the weight M×C×kh×kw, the output N×M×H′×W′.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
-    pub items: usize,
+    pub(super) items: usize,
     /// C and M.
-    pub channels: [usize; 2],
+    pub(super) channels: [usize; 2],
     /// H and W.
-    pub image: [usize; 2],
-    pub kernel: [usize; 2],
+    pub(super) image: [usize; 2],
+    pub(super) kernel: [usize; 2],
     /// H′ and W′.
-    pub out: [usize; 2],
-    pub stride: usize,
-    pub padding: usize,
+    pub(super) out: [usize; 2],
+    pub(super) stride: usize,
+    pub(super) padding: usize,
 }
 
 /// The ways to compute one.
@@ -31,6 +31,25 @@ enum Method {
 }
 
 impl Convolution {
+    /// That from an image N×C×H×W to an output N×M×H′×W′.
+    pub fn new(
+        [items, c, h, w]: [usize; 4],
+        [_, m, down, across]: [usize; 4],
+        kernel: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        Convolution {
+            items,
+            channels: [c, m],
+            image: [h, w],
+            kernel,
+            out: [down, across],
+            stride,
+            padding,
+        }
+    }
+
     /// The method for a shape, from measurements at the networks' shapes (`cargo bench --bench ops`):
     ///
     /// | shape | method |

@@ -194,26 +194,6 @@ impl Tiling {
     }
 }
 
-/// Runs code compiled for the processor at hand.
-struct Task<F>(F);
-
-/// What a [`Task`] runs, for any instruction set.
-trait Work {
-    fn run<S: Simd>(self, simd: S);
-}
-
-impl<F: Work> WithSimd for Task<F> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.0.run(simd);
-    }
-}
-
-fn run(work: impl Work) {
-    Arch::new().dispatch(Task(work));
-}
-
 fn each(tasks: usize, work: impl Fn(usize) + Send + Sync) {
     (0..tasks).into_par_iter().for_each(work);
 }
@@ -292,9 +272,11 @@ fn squares(
         apart: usize,
         out: SharedOut<'a>,
     }
-    impl Work for Transform<'_> {
+    impl WithSimd for Transform<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
+        fn with_simd<S: Simd>(self, simd: S) {
             let steps = [self.pixels.width * BLOCK, BLOCK];
             // Groups are whole: the last has zeros for the tiles it lacks.
             let is_last = self.tiles.end == self.tiling.all;
@@ -357,7 +339,7 @@ fn squares(
         let here = (channels - block * BLOCK).min(BLOCK);
         let planes = &planes[first * plane..][..here * plane];
         let whole = tiling.tiles.map(|tiles| 4 * tiles + around);
-        run(Transform {
+        Arch::new().dispatch(Transform {
             pixels: Pixels::new(planes, extent, before, whole),
             of,
             tiling,
@@ -481,9 +463,11 @@ pub(super) fn forward(
         block: usize,
         out: SharedOut<'a>,
     }
-    impl Work for Outputs<'_> {
+    impl WithSimd for Outputs<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
+        fn with_simd<S: Simd>(self, simd: S) {
             let Convolution {
                 channels: [c, m],
                 out: [down, across],
@@ -559,7 +543,7 @@ pub(super) fn forward(
     let parts = tiling.groups().div_ceil(GROUPS);
     each(m.div_ceil(BLOCK) * parts, |task| {
         let (block, part) = (task / parts, task % parts);
-        run(Outputs {
+        Arch::new().dispatch(Outputs {
             conv,
             tiling,
             weight,
@@ -589,9 +573,11 @@ pub(super) fn image_grad(
         block: usize,
         out: SharedOut<'a>,
     }
-    impl Work for Planes<'_> {
+    impl WithSimd for Planes<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
+        fn with_simd<S: Simd>(self, simd: S) {
             let Convolution {
                 items,
                 channels: [c, m],
@@ -667,7 +653,7 @@ pub(super) fn image_grad(
     let squares = grad_squares(conv, grad, tiling);
     let out = SharedOut::new(out);
     each(conv.channels[0].div_ceil(BLOCK), |block| {
-        run(Planes {
+        Arch::new().dispatch(Planes {
             conv,
             tiling,
             weight,
@@ -690,9 +676,11 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
         block: [usize; 2],
         out: SharedOut<'a>,
     }
-    impl Work for Weights<'_> {
+    impl WithSimd for Weights<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
+        fn with_simd<S: Simd>(self, simd: S) {
             let [c, m] = self.channels;
             let [first_c, first_m] = self.block.map(|block| block * BLOCK);
             let here = [(c - first_c).min(BLOCK), (m - first_m).min(BLOCK)];
@@ -754,7 +742,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
     let out = SharedOut::new(out);
     let blocks = conv.channels.map(|channels| channels.div_ceil(BLOCK));
     each(blocks[0] * blocks[1], |task| {
-        run(Weights {
+        Arch::new().dispatch(Weights {
             channels: conv.channels,
             groups: tiling.groups(),
             pieces: &pieces,

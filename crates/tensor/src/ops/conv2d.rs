@@ -106,18 +106,9 @@ impl Op for Conv2d {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [items, c, h, w] = inputs[0].shape.nchw();
-        let [m, _, kh, kw] = inputs[1].shape.nchw();
-        let [_, _, down, across] = out.shape.nchw();
-        let conv = Convolution {
-            items,
-            channels: [c, m],
-            image: [h, w],
-            kernel: [kh, kw],
-            out: [down, across],
-            stride: self.stride,
-            padding: self.padding,
-        };
+        let (image, [_, _, kh, kw]) = (inputs[0].shape.nchw(), inputs[1].shape.nchw());
+        let Conv2d { stride, padding } = *self;
+        let conv = Convolution::new(image, out.shape.nchw(), [kh, kw], stride, padding);
         let bias = inputs.get(2).map(|bias| &bias.data[..]);
         conv.forward(inputs[0].data, inputs[1].data, bias, out.data);
     }

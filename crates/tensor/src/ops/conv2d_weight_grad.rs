@@ -37,17 +37,8 @@ impl Op for Conv2dWeightGrad {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [items, c, h, w] = inputs[0].shape.nchw();
-        let [_, m, down, across] = inputs[1].shape.nchw();
-        let conv = Convolution {
-            items,
-            channels: [c, m],
-            image: [h, w],
-            kernel: self.kernel,
-            out: [down, across],
-            stride: self.stride,
-            padding: self.padding,
-        };
+        let (image, grad) = (inputs[0].shape.nchw(), inputs[1].shape.nchw());
+        let conv = Convolution::new(image, grad, self.kernel, self.stride, self.padding);
         conv.weight_grad(inputs[0].data, inputs[1].data, out.data);
     }
 

@@ -81,17 +81,9 @@ impl Op for ConvTranspose2d {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let [items, m, down, across] = inputs[0].shape.nchw();
-        let [_, c, kh, kw] = inputs[1].shape.nchw();
-        let conv = Convolution {
-            items,
-            channels: [c, m],
-            image: self.size,
-            kernel: [kh, kw],
-            out: [down, across],
-            stride: self.stride,
-            padding: self.padding,
-        };
+        let (grad, [_, _, kh, kw]) = (inputs[0].shape.nchw(), inputs[1].shape.nchw());
+        let image = out.shape.nchw();
+        let conv = Convolution::new(image, grad, [kh, kw], self.stride, self.padding);
         let bias = inputs.get(2).map(|bias| &bias.data[..]);
         conv.image_grad(inputs[0].data, inputs[1].data, bias, out.data);
     }
