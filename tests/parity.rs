@@ -1,8 +1,8 @@
 //! Every operation on every adapter of this machine against the processor: the registry's cases,
 //! and random shapes; forward, and the gradients where there are any.
 
-use gpu::Context;
 use gpu::testing::{run, trials};
+use gpu::{Context, Options, Tuning};
 use libtest_mimic::Failed;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
@@ -18,6 +18,9 @@ const TOLERANCE: f32 = 1e-4;
 
 /// Random cases of each family on each adapter.
 const RANDOM_CASES: u32 = 24;
+
+/// Ways to compute a convolution that are not an adapter's first choice everywhere.
+const WAYS: [&str; 4] = ["tiled", "subgroups", "winograd-tiled", "winograd-subgroups"];
 
 fn main() -> ExitCode {
     let all = registry().into_iter().flat_map(
@@ -40,7 +43,33 @@ fn main() -> ExitCode {
             fixed.into_iter().chain(random)
         },
     );
-    run(all.collect())
+    let convolutions = registry()
+        .into_iter()
+        .filter(|family| family.name.starts_with("conv"));
+    let ways = convolutions.flat_map(
+        |Family {
+             name,
+             cases,
+             random,
+             ..
+         }| {
+            WAYS.into_iter().flat_map(move |way| {
+                trials(&format!("{name}, {way}"), move |gpu| {
+                    let options = Options {
+                        tuning: Tuning::Named(way),
+                        ..Options::default()
+                    };
+                    let gpu = &Context::open_with(&gpu.info().choice(), &options)?;
+                    for (seed, case) in (0..).zip(cases()) {
+                        compare(gpu, &case, seed)
+                            .map_err(|reason| format!("{}: {reason}", case.label()))?;
+                    }
+                    random_shapes(gpu, random)
+                })
+            })
+        },
+    );
+    run(all.chain(ways).collect())
 }
 
 fn random_shapes(gpu: &Context, random: fn(&mut ChaCha8Rng) -> Case) -> Result<(), Failed> {

@@ -59,6 +59,13 @@ pub fn run(args: &Args) -> Result<()> {
 /// The settings of a kernel that networks run most, with a name each.
 fn variants(kernel: &Kernel) -> Vec<(String, Vec<(&'static str, f64)>)> {
     let has = |name| kernel.overrides.iter().any(|o| o.name == name);
+    if has("SUBGROUP") {
+        let quads = vec![("SUBGROUP", 64.0), ("A_QUADS", 1.0), ("B_QUADS", 1.0)];
+        return vec![
+            (", by values".into(), vec![("SUBGROUP", 64.0)]),
+            (", by fours".into(), quads),
+        ];
+    }
     if !has("KERNEL_H") {
         return vec![(String::new(), Vec::new())];
     }

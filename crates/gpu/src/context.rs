@@ -6,8 +6,10 @@ use crate::pipeline::Checks;
 use crate::pool::{self, Memory, Pool};
 use crate::profile::{KernelTime, Profiler};
 use crate::recorder::{Dispatch, Recorder};
+use crate::tuner::{Timed, Tuner, Tuning};
 use crate::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One adapter's device and queue, with a pool of buffers and a recording of dispatches.
 ///
@@ -25,6 +27,7 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     limits: Limits,
     memory_limit: Option<u64>,
+    tuner: Tuner,
     recorder: Mutex<Recorder>,
     /// Apart from the recorder, because buffers are dropped while others record. Where both are
     /// locked, the recorder is first.
@@ -32,12 +35,14 @@ pub(crate) struct Shared {
 }
 
 /// How to open a device.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Whether kernels check what they index.
     pub checks: Checks,
     /// Most bytes that buffers may take together; `None`: what the device has.
     pub memory_limit: Option<u64>,
+    /// How [`Context::choose`] chooses.
+    pub tuning: Tuning,
 }
 
 /// What a device can do.
@@ -113,8 +118,10 @@ impl Context {
         let limits = Limits::of(&device);
         let recorder = Recorder::new(info.to_string(), device, queue, options.checks);
         recorder.check()?;
+        let tuner = Tuner::new(options.tuning.clone(), &format!("{info} ({})", info.driver));
         Ok(Context(Arc::new(Shared {
             info,
+            tuner,
             limits,
             memory_limit: options.memory_limit,
             recorder: Mutex::new(recorder),
@@ -261,6 +268,32 @@ impl Context {
             });
         }
         recorder.dispatch(&dispatch, &self.0.limits)
+    }
+
+    /// Does a task in one of several ways, given by name with the best guess first, as
+    /// [`Options::tuning`] has it. `run` does it the `i`th way; for a measurement it is called several
+    /// times, the last time with the way that was chosen. The task's name should say all that
+    /// decides how long it takes, but for the device.
+    ///
+    /// # Errors
+    /// Those of `run`, and of the device.
+    pub fn choose<E: From<Error>>(
+        &self,
+        task: impl FnOnce() -> String,
+        ways: &[&'static str],
+        mut run: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.0.tuner.choose(task, ways, |way, timed| {
+            if timed == Timed::No {
+                run(way)?;
+                return Ok(Duration::ZERO);
+            }
+            self.synchronize()?;
+            let begun = Instant::now();
+            run(way)?;
+            self.synchronize()?;
+            Ok(begun.elapsed())
+        })
     }
 
     /// Submits what is recorded.

@@ -29,6 +29,7 @@ mod profile;
 mod recorder;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tuner;
 
 pub use adapter::{AdapterInfo, Backend, Choice, Kind, adapters};
 pub use buffer::{Buffer, Pending};
@@ -38,3 +39,4 @@ pub use pipeline::Checks;
 pub use pool::Memory;
 pub use profile::KernelTime;
 pub use recorder::{Dispatch, fold};
+pub use tuner::Tuning;

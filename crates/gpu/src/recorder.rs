@@ -324,6 +324,9 @@ fn check(dispatch: &Dispatch<'_>, limits: &Limits) -> Result<(), String> {
             "{given} bytes of parameters; its Params has {expected}"
         ));
     }
+    if kernel.subgroups && !limits.subgroups {
+        return Err("it takes subgroup operations, which the device lacks".into());
+    }
     if buffers.len() != kernel.storage().len() {
         let (given, expected) = (buffers.len(), kernel.storage().len());
         return Err(format!("{given} buffers; it binds {expected}"));

@@ -74,6 +74,7 @@ const SCALE: Kernel = Kernel {
     ],
     workgroup_size: [64, 1, 1],
     workgroup_memory: 0,
+    subgroups: false,
 };
 
 /// `data[i] += 1`, for one workgroup, without parameters.
@@ -90,6 +91,7 @@ const INCREMENT: Kernel = Kernel {
     overrides: &[],
     workgroup_size: [64, 1, 1],
     workgroup_memory: 0,
+    subgroups: false,
 };
 
 fn params(len: usize, value: f32) -> [u8; 8] {
@@ -357,6 +359,18 @@ fn refusals(context: &Context) -> Outcome {
             "does not compile",
         ),
     ];
+    if !context.limits().subgroups {
+        let needs = Kernel {
+            subgroups: true,
+            ..SCALE
+        };
+        let error = context.dispatch(Dispatch {
+            kernel: Box::leak(Box::new(needs)),
+            ..good
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("which the device lacks"), "{error}");
+    }
     for (dispatch, expected) in cases {
         let error = context.dispatch(dispatch).unwrap_err();
         assert!(

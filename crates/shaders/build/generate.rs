@@ -73,7 +73,7 @@ fn constant_for(kernel: &Kernel, constant: &str) -> String {
         "\n{docs}pub const {constant}: Kernel = Kernel {{\n    name: {name:?},\n    \
          source: {source:?},\n    params_size: {params},\n    bindings: &[{bindings}],\n    \
          overrides: &[{overrides}],\n    workgroup_size: {size:?},\n    \
-         workgroup_memory: {memory},\n}};\n",
+         workgroup_memory: {memory},\n    subgroups: {subgroups},\n}};\n",
         name = kernel.name,
         source = kernel.source,
         params = kernel.params_size,
@@ -81,5 +81,6 @@ fn constant_for(kernel: &Kernel, constant: &str) -> String {
         overrides = overrides.join(", "),
         size = kernel.workgroup_size,
         memory = kernel.workgroup_memory,
+        subgroups = kernel.subgroups,
     )
 }

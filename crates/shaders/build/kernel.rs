@@ -16,6 +16,7 @@ pub struct Kernel {
     pub overrides: Vec<(String, Option<f64>)>,
     pub workgroup_size: [u32; 3],
     pub workgroup_memory: u32,
+    pub subgroups: bool,
 }
 
 /// Named as in the crate, whose code is written from it.
@@ -43,9 +44,19 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
         let span = error.labels().next().map(|(span, _)| span);
         at(source, span, message)
     })?;
-    // No capabilities: what WebGPU has everywhere, so neither f64 nor f16 nor subgroups.
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-    let info = validator.validate(&module).map_err(|error| {
+    // What WebGPU has everywhere, so neither f64 nor f16; a kernel that passes only with subgroup
+    // operations says so.
+    let validate = |capabilities| {
+        Validator::new(ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+            .validate(&module)
+            .map_err(Box::new)
+    };
+    let portable = validate(Capabilities::empty());
+    let subgroups = portable.is_err();
+    let info = portable.or_else(|_| validate(Capabilities::SUBGROUP));
+    let info = info.map_err(|error| {
         // Of the nested spans (function, statement, expression) the shortest says most.
         let spans = error.spans().map(|(span, _)| *span);
         let span = spans.min_by_key(|span| span.to_range().map_or(0, |range| range.len()));
@@ -103,6 +114,7 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
         overrides,
         workgroup_size,
         workgroup_memory,
+        subgroups,
     })
 }
 

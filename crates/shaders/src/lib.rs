@@ -33,6 +33,8 @@ pub struct Kernel {
     pub workgroup_size: [u32; 3],
     /// Bytes of workgroup memory, likewise with the defaults.
     pub workgroup_memory: u32,
+    /// Whether it takes a device with subgroup operations.
+    pub subgroups: bool,
 }
 
 impl Kernel {

@@ -77,6 +77,14 @@ fn reflects_a_kernel() {
 }
 
 #[test]
+fn subgroup_operations_are_noted() {
+    let plain = reflect(&[("kernel.wgsl", GOOD)]).unwrap();
+    let text = GOOD.replace("tile[0] * input", "subgroupAdd(tile[0]) * input");
+    let passing_round = reflect(&[("kernel.wgsl", &text)]).unwrap();
+    assert_eq!((plain.subgroups, passing_round.subgroups), (false, true));
+}
+
+#[test]
 fn a_parse_error_names_file_line_and_column() {
     let text = GOOD.replace("tile[0] = params.factor;", "tile[0] = params.factr;");
     let error = error(&text);

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use gpu::Tuning;
+
 use crate::Result;
 
 /// Where tensors live and are computed on.
@@ -15,7 +17,11 @@ impl Device {
     /// A real GPU where there is one, else the processor. A software rasteriser is a hundred times
     /// slower than the processor path, so it is taken only by name.
     pub fn best() -> Device {
-        gpu::Context::open(&gpu::Choice::Hardware).map_or(Device::Cpu, Device::Gpu)
+        Device::best_tuned(Tuning::Fixed)
+    }
+
+    fn best_tuned(tuning: Tuning) -> Device {
+        open(&gpu::Choice::Hardware, tuning).unwrap_or(Device::Cpu)
     }
 
     /// The device a user asked for: `best`, `cpu`, `gpu` (any adapter, real ones first), or a part
@@ -24,12 +30,20 @@ impl Device {
     /// # Errors
     /// When no adapter goes by that name; the error lists those there are.
     pub fn by_name(name: &str) -> Result<Device> {
-        Ok(match name.to_lowercase().as_str() {
-            "best" => Device::best(),
-            "cpu" => Device::Cpu,
-            "gpu" => Device::Gpu(gpu::Context::open(&gpu::Choice::Best)?),
-            _ => Device::Gpu(gpu::Context::open(&gpu::Choice::Named(name.to_owned()))?),
-        })
+        Device::open(name, Tuning::Fixed)
+    }
+
+    /// As [`Device::by_name`], saying how a GPU chooses among ways to compute the same thing.
+    ///
+    /// # Errors
+    /// As [`Device::by_name`].
+    pub fn open(name: &str, tuning: Tuning) -> Result<Device> {
+        match name.to_lowercase().as_str() {
+            "best" => Ok(Device::best_tuned(tuning)),
+            "cpu" => Ok(Device::Cpu),
+            "gpu" => open(&gpu::Choice::Best, tuning),
+            _ => open(&gpu::Choice::Named(name.to_owned()), tuning),
+        }
     }
 
     /// Waits until everything asked of the device is done.
@@ -53,6 +67,14 @@ impl Device {
             }
         }
     }
+}
+
+fn open(choice: &gpu::Choice, tuning: Tuning) -> Result<Device> {
+    let options = gpu::Options {
+        tuning,
+        ..gpu::Options::default()
+    };
+    Ok(Device::Gpu(gpu::Context::open_with(choice, &options)?))
 }
 
 impl PartialEq for Device {

@@ -59,7 +59,7 @@ struct Report<'a> {
 /// # Errors
 /// When an option does not work or the device fails.
 pub fn run(args: &BenchArgs) -> Result<Ending> {
-    let device = Device::by_name(&args.device.name)?;
+    let device = args.device.open()?;
     match &args.operations {
         Some(name) => operations(name, &device, args.json)?,
         None => model(args, &device)?,

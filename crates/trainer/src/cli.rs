@@ -65,6 +65,10 @@ pub struct Options {
     #[arg(long, value_name = "NAME", env = "HENSHIN_DEVICE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// Don't measure which of a GPU's kernels are fastest: take the same ones at every run
+    #[arg(long = "no-autotune", num_args = 0, default_missing_value = "false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autotune: Option<bool>,
     /// Steps between sample sheets
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +195,9 @@ pub struct DeviceArg {
         default_value = "best"
     )]
     pub name: String,
+    /// As in training
+    #[arg(long)]
+    pub no_autotune: bool,
 }
 
 #[derive(Args)]

@@ -1,7 +1,10 @@
-//! `trainer devices`
+//! `trainer devices`, and opening the one that the user asked for.
 
+use anyhow::Result;
+use gpu::Tuning;
 use tensor::Device;
 
+use crate::cli::DeviceArg;
 use crate::report;
 
 /// Prints every device with the name that `--device` takes.
@@ -29,4 +32,27 @@ pub fn list() {
             gpu::Error::NoAdapter
         ));
     }
+}
+
+impl DeviceArg {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn open(&self) -> Result<Device> {
+        open(&self.name, !self.no_autotune)
+    }
+}
+
+/// Opens a device. What is measured of its kernels is kept in the user's folder for such things.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn open(name: &str, autotune: bool) -> Result<Device> {
+    let file = || dirs::cache_dir().map(|folder| folder.join("henshin").join("autotune.tsv"));
+    let tuning = match autotune {
+        true => Tuning::Measured { file: file() },
+        false => Tuning::Fixed,
+    };
+    Ok(Device::open(name, tuning)?)
 }

@@ -28,6 +28,8 @@ pub struct RunSettings {
     /// Empty: a free folder below `runs`.
     pub out: PathBuf,
     pub device: String,
+    /// Whether a GPU's kernels are chosen by measurement.
+    pub autotune: bool,
     pub sample_every: u64,
     pub checkpoint_every: u64,
     pub keep_checkpoints: usize,
@@ -44,6 +46,7 @@ impl RunSettings {
             data: PathBuf::new(),
             out: PathBuf::new(),
             device: "best".into(),
+            autotune: true,
             sample_every: every,
             checkpoint_every: every,
             keep_checkpoints: 3,

@@ -15,7 +15,7 @@ use crate::report::{self, Progress};
 use crate::run_dir::{Metrics, RunDir};
 use crate::sample::Samples;
 use crate::settings::Settings;
-use crate::{checkpoint, demo, interrupt};
+use crate::{checkpoint, demo, devices, interrupt};
 
 /// A sample sheet this early shows whether anything moves.
 const EARLY_SAMPLE: u64 = 100;
@@ -37,7 +37,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         Some(run) => Settings::resolve(Some(&RunDir::open(run)?.config()), &args.options)?,
         None => Settings::resolve(args.config.as_deref(), &args.options)?,
     };
-    let device = Device::by_name(&settings.run.device)?;
+    let device = devices::open(&settings.run.device, settings.run.autotune)?;
     let data = match settings.run.data.as_os_str().is_empty() {
         true => demo::ensure(args.quiet)?,
         false => settings.run.data.clone(),

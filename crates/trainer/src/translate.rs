@@ -23,7 +23,7 @@ use crate::{checkpoint, interrupt, report};
 /// others were translated.
 pub fn run(args: &TranslateArgs) -> Result<Ending> {
     interrupt::listen();
-    let device = Device::by_name(&args.device.name)?;
+    let device = args.device.open()?;
     let inputs = match args.input.is_dir() {
         true => images::list(&args.input)?,
         false => vec![args.input.clone()],

@@ -1,7 +1,7 @@
 //! The gradient of [`super::conv2d`] with respect to its weight.
 
 use crate::cpu::Convolution;
-use crate::launch::Gemm;
+use crate::launch;
 use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::{self, Conv2d, Setting, positions};
@@ -43,25 +43,15 @@ impl Op for Conv2dWeightGrad {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let [n, c, h, w] = inputs[0].shape.nchw();
-        let [_, m, down, across] = inputs[1].shape.nchw();
-        let [kh, kw] = self.kernel;
-        let window = [kh, kw, self.stride, self.padding];
-        let gemm = Gemm {
-            kernel: &shaders::conv::CONV2D_WEIGHT_GRAD,
-            rows: m,
-            columns: c * kh * kw,
-            depth: n * down * across,
-            layers: 1,
-            overrides: &conv2d::window_overrides(window),
-            buffers: &[inputs[0].data, inputs[1].data],
-        };
-        let [kh, kw, stride, padding] = window;
-        gemm.run(
+        let convolution = launch::Convolution {
             gpu,
-            [kh, kw, stride, padding, c, h, w, down, across],
-            out.data,
-        )
+            image: inputs[0].shape.nchw(),
+            out: inputs[1].shape.nchw(),
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+        };
+        convolution.weight_grad(inputs[0].data, inputs[1].data, out.data)
     }
 
     fn reads(&self) -> Reads {

@@ -1,7 +1,7 @@
 //! Transposed convolution, which is also the gradient of [`super::conv2d`] with respect to its image.
 
 use crate::cpu::Convolution;
-use crate::launch::Gemm;
+use crate::launch;
 use crate::op::{nchw, refuse};
 use crate::ops::conv2d::{self, Conv2d, Setting, bias_grad, positions};
 use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
@@ -89,35 +89,17 @@ impl Op for ConvTranspose2d {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let [n, m, h, w] = inputs[0].shape.nchw();
-        let [_, c, kh, kw] = inputs[1].shape.nchw();
-        let [down, across] = self.size;
-        let (image, weight) = (inputs[0].data, inputs[1].data);
-        let bias = inputs.get(2).map(|bias| bias.data);
-        let stride = self.stride;
-        // Phases down and across; where the output is smaller than the stride, some have no pixel.
-        let phases = [stride.min(down), stride.min(across)];
-        let taps = kh.div_ceil(stride) * kw.div_ceil(stride);
-        let window = [kh, kw, stride, self.padding];
-        let gemm = Gemm {
-            kernel: &shaders::conv::CONV_TRANSPOSE2D,
-            rows: c,
-            columns: n * down.div_ceil(stride) * across.div_ceil(stride),
-            depth: m * taps,
-            layers: phases[0] * phases[1],
-            overrides: &conv2d::window_overrides(window),
-            // Without a bias the weight stands in its place, unread.
-            buffers: &[image, weight, bias.unwrap_or(weight)],
-        };
-        let padding = self.padding;
-        let has_bias = usize::from(bias.is_some());
-        gemm.run(
+        let [_, _, kh, kw] = inputs[1].shape.nchw();
+        let convolution = launch::Convolution {
             gpu,
-            [
-                kh, kw, stride, padding, n, m, h, w, down, across, has_bias, phases[1],
-            ],
-            out.data,
-        )
+            image: out.shape.nchw(),
+            out: inputs[0].shape.nchw(),
+            kernel: [kh, kw],
+            stride: self.stride,
+            padding: self.padding,
+        };
+        let bias = inputs.get(2).map(|bias| bias.data);
+        convolution.image_grad(inputs[0].data, inputs[1].data, bias, out.data)
     }
 
     fn reads(&self) -> Reads {

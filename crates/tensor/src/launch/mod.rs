@@ -1,5 +1,11 @@
 //! How operations run their kernels: parameters as bytes, and jobs cut into workgroups.
 
+mod contraction;
+mod convolution;
+mod winograd;
+
+pub(crate) use convolution::Convolution;
+
 use bytemuck::NoUninit;
 use gpu::{Buffer, Context, Dispatch, fold};
 use shaders::Kernel;
@@ -172,15 +178,25 @@ impl Gemm<'_> {
             })?;
             Ok(())
         };
-        if cut.splits == 1 {
-            return launch(out);
-        }
-        let partial = gpu.alloc(cut.splits * out.len())?;
-        launch(&partial)?;
-        let sums = Sums {
-            kept: [(1, 0), (out.len(), 1)],
-            summed: [(1, 0), (cut.splits, out.len())],
-        };
-        sums.run(gpu, &partial, out)
+        in_parts(gpu, cut.splits, out, launch)
     }
+}
+
+/// Has sums written in so many parts, each as long as `out`, and adds them there.
+fn in_parts(
+    gpu: &Context,
+    parts: usize,
+    out: &Buffer,
+    write: impl FnOnce(&Buffer) -> Result<()>,
+) -> Result<()> {
+    if parts == 1 {
+        return write(out);
+    }
+    let partial = gpu.alloc(parts * out.len())?;
+    write(&partial)?;
+    let sums = Sums {
+        kept: [(1, 0), (out.len(), 1)],
+        summed: [(1, 0), (parts, out.len())],
+    };
+    sums.run(gpu, &partial, out)
 }
