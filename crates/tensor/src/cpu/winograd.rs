@@ -665,50 +665,29 @@ pub(super) fn image_grad(
     });
 }
 
-/// See [`Convolution::weight_grad`].
+/// See [`Convolution::weight_grad`]. A task makes the weights between some blocks of sixteen channels of the
+/// image and some of the gradient, so that a place's squares come by few times.
 pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: &mut [f32]) {
     struct Weights<'a> {
         channels: [usize; 2],
         groups: usize,
         pieces: &'a Squares,
         grads: &'a Squares,
-        /// Sixteen channels of the image, and of the gradient.
-        block: [usize; 2],
+        /// Blocks of the image, and of the gradient.
+        blocks: [Range<usize>; 2],
         out: SharedOut<'a>,
     }
-    impl WithSimd for Weights<'_> {
-        type Output = ();
-
+    impl Weights<'_> {
+        /// The weights between two blocks from their products in each place, `apart` tiles from one to
+        /// the next.
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
+        fn store<S: Simd>(&self, simd: S, places: &[Tile], apart: usize, block: [usize; 2]) {
             let [c, m] = self.channels;
-            let [first_c, first_m] = self.block.map(|block| block * BLOCK);
+            let [first_c, first_m] = block.map(|block| block * BLOCK);
             let here = [(c - first_c).min(BLOCK), (m - first_m).min(BLOCK)];
-            let mut places = [Tile::ZERO; PLACES];
-            for (place, tile) in places.iter_mut().enumerate() {
-                let first = |squares: &Squares, block: usize| {
-                    let first = squares.group(0).wrapping_add(place * squares.apart);
-                    (
-                        first.wrapping_add(block * BLOCK * BLOCK),
-                        PLACES * squares.apart,
-                    )
-                };
-                let (pieces, pieces_group) = first(self.pieces, self.block[0]);
-                let (grads, grads_group) = first(self.grads, self.block[1]);
-                let operands = Operands::new(
-                    self.groups * BLOCK,
-                    #[inline(always)]
-                    |t| pieces.wrapping_add(t / BLOCK * pieces_group + t % BLOCK * BLOCK),
-                    #[inline(always)]
-                    |c| c,
-                    #[inline(always)]
-                    |t| grads.wrapping_add(t / BLOCK * grads_group + t % BLOCK * BLOCK),
-                );
-                // SAFETY: both are laid out for it.
-                unsafe { operands.multiply(simd, false, tile) };
-            }
             // Nine taps for each of sixteen channels of the image.
             let mut taps = [0.0f32; 9 * BLOCK * BLOCK];
+            let step = apart * BLOCK * BLOCK;
             for r in 0..here[0] {
                 // SAFETY: row r of every place's tile; nine vectors of taps.
                 unsafe {
@@ -717,7 +696,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
                         #[inline(always)]
                         |x| filter_adjoint(x),
                         places.as_ptr().cast::<f32>().add(r * BLOCK),
-                        [6 * BLOCK * BLOCK, BLOCK * BLOCK],
+                        [6 * step, step],
                         taps.as_mut_ptr().add(r * 9 * BLOCK),
                         BLOCK,
                     );
@@ -734,6 +713,46 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
             }
         }
     }
+    impl WithSimd for Weights<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let pairs: Vec<[usize; 2]> = self.blocks[0]
+                .clone()
+                .flat_map(|c| self.blocks[1].clone().map(move |m| [c, m]))
+                .collect();
+            let mut room = Buffer::new(PLACES * pairs.len() * BLOCK * BLOCK);
+            let products: &mut [Tile] = cast_slice_mut(&mut room);
+            for (place, tiles) in products.chunks_exact_mut(pairs.len()).enumerate() {
+                let first = |squares: &Squares, block: usize| {
+                    let first = squares.group(0).wrapping_add(place * squares.apart);
+                    (
+                        first.wrapping_add(block * BLOCK * BLOCK),
+                        PLACES * squares.apart,
+                    )
+                };
+                for (tile, block) in tiles.iter_mut().zip(&pairs) {
+                    let (pieces, pieces_group) = first(self.pieces, block[0]);
+                    let (grads, grads_group) = first(self.grads, block[1]);
+                    let operands = Operands::new(
+                        self.groups * BLOCK,
+                        #[inline(always)]
+                        |t| pieces.wrapping_add(t / BLOCK * pieces_group + t % BLOCK * BLOCK),
+                        #[inline(always)]
+                        |c| c,
+                        #[inline(always)]
+                        |t| grads.wrapping_add(t / BLOCK * grads_group + t % BLOCK * BLOCK),
+                    );
+                    // SAFETY: both are laid out for it.
+                    unsafe { operands.multiply(simd, false, tile) };
+                }
+            }
+            for (i, block) in pairs.iter().enumerate() {
+                self.store(simd, &products[i..], pairs.len(), *block);
+            }
+        }
+    }
     let tiling = &Tiling::new(conv);
     let (pieces, grads) = rayon::join(
         || image_squares(conv, image, tiling),
@@ -741,13 +760,23 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
     );
     let out = SharedOut::new(out);
     let blocks = conv.channels.map(|channels| channels.div_ceil(BLOCK));
-    each(blocks[0] * blocks[1], |task| {
+    // Up to 4×4 blocks a task, as long as all cores have some.
+    let tasks = |side: usize| blocks.map(|blocks| blocks.div_ceil(side));
+    let enough =
+        |side: &usize| tasks(*side).iter().product::<usize>() >= 4 * rayon::current_num_threads();
+    let side = (2..=4).rev().find(enough).unwrap_or(1);
+    let [_, across] = tasks(side);
+    each(tasks(side).iter().product(), |task| {
+        let some = |at: usize, all: usize| at * side..((at + 1) * side).min(all);
         Arch::new().dispatch(Weights {
             channels: conv.channels,
             groups: tiling.groups(),
             pieces: &pieces,
             grads: &grads,
-            block: [task / blocks[1], task % blocks[1]],
+            blocks: [
+                some(task / across, blocks[0]),
+                some(task % across, blocks[1]),
+            ],
             out,
         });
     });
