@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::cast_slice_mut;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -14,9 +15,13 @@ use super::tile::{BLOCK, Operands, STRETCH, Tile, WIDE, dots};
 use super::transpose::transpose;
 use super::{Buffer, Convolution};
 
-/// Tiles that a task computes at once: enough to be worth sending to another core, few enough to stay
-/// near it.
+/// Blocks of 16 rows that a task computes at once: enough for a stretch of the planes to be used while it
+/// is near.
 const BLOCKS: usize = 8;
+
+/// Tiles across that a task computes at once: enough for a stretch of the weights to be used while it is
+/// near.
+const ACROSS: usize = 8;
 
 /// A matrix packed in blocks of 16 rows: row r at depth k stands at `(r / 16 · depth + k) · 16 + r % 16`.
 /// `values` has it at `r · row + depths[k]`; missing rows are zero.
@@ -105,8 +110,8 @@ impl Walk<'_> {
         }
         let (tiles, in_row) = self.tiles();
         let parts = self.rows.div_ceil(BLOCK).div_ceil(BLOCKS);
-        // Few channels make light tiles.
-        let some = (BLOCKS / self.rows.div_ceil(BLOCK)).max(1);
+        // Where there are few, all cores should have some.
+        let some = (tiles * parts / (2 * rayon::current_num_threads())).clamp(1, ACROSS);
         let tasks = tiles.div_ceil(some);
         (0..tasks * parts).into_par_iter().for_each(|task| {
             let (task, part) = (task / parts, task % parts);
@@ -161,45 +166,55 @@ impl WithSimd for Tiles<'_> {
         let walk = self.walk;
         let (width, many) = (walk.tile_width(), walk.sums.len());
         let rows = self.first_row..walk.rows.min(self.first_row + BLOCKS * BLOCK);
-        let mut tiles = [Tile::ZERO; BLOCKS];
+        let blocks = rows.len().div_ceil(BLOCK);
+        let starts = self.tiles.map(|index| match self.in_row {
+            Some(in_row) => index / in_row * walk.pitch + index % in_row * width,
+            None => index * width,
+        });
+        let starts: Vec<usize> = starts.collect();
         let mut wide = [0.0; 4 * WIDE];
+        let mut room = Buffer::new(if walk.rows <= 4 {
+            0
+        } else {
+            starts.len() * blocks * BLOCK * BLOCK
+        });
+        let tile_len = rows.len() * width;
         let mut side_by_side = Buffer::new(if many > 1 {
-            rows.len() * width * many
+            starts.len() * tile_len * many
         } else {
             0
         });
-        for index in self.tiles {
-            let start = match self.in_row {
-                Some(in_row) => index / in_row * walk.pitch + index % in_row * width,
-                None => index * width,
-            };
-            let planes = walk.planes.wrapping_add(start);
-            for (i, sum) in walk.sums.iter().enumerate() {
+        let one_row = self.in_row.is_some();
+        for (i, sum) in walk.sums.iter().enumerate() {
+            if walk.rows > 4 {
+                let planes = starts.iter().map(|&start| walk.planes.wrapping_add(start));
                 // SAFETY: positions and shifts lie inside the planes, which zeros follow.
-                let tile = unsafe {
-                    if walk.rows <= 4 {
-                        few_rows(simd, walk.rows, sum, planes, &mut wide);
-                        &wide[..rows.len() * width]
-                    } else {
-                        let blocks = rows.len().div_ceil(BLOCK);
-                        many_rows(simd, self.first_row, sum, planes, &mut tiles[..blocks]);
-                        let tiles = std::slice::from_raw_parts(
-                            tiles.as_ptr().cast::<f32>(),
-                            tiles.len() * BLOCK * BLOCK,
-                        );
-                        &tiles[..rows.len() * width]
-                    }
+                unsafe {
+                    let tiles = cast_slice_mut(&mut room);
+                    many_rows(simd, self.first_row, sum, planes, blocks, tiles);
+                }
+            }
+            for (t, &start) in starts.iter().enumerate() {
+                let tile = if walk.rows > 4 {
+                    &room[t * blocks * BLOCK * BLOCK..][..tile_len]
+                } else {
+                    let planes = walk.planes.wrapping_add(start);
+                    // SAFETY: as above.
+                    unsafe { few_rows(simd, walk.rows, sum, planes, &mut wide) };
+                    &wide[..tile_len]
                 };
                 if many == 1 {
-                    walk.store(rows.clone(), start, self.in_row.is_some(), tile, width);
+                    walk.store(rows.clone(), start, one_row, tile, width);
                 } else {
-                    let onto = side_by_side.iter_mut().skip(i).step_by(many);
+                    let onto = &mut side_by_side[t * tile_len * many..][..tile_len * many];
+                    let onto = onto.iter_mut().skip(i).step_by(many);
                     onto.zip(tile).for_each(|(onto, &value)| *onto = value);
                 }
             }
-            if many > 1 {
-                let one_row = self.in_row.is_some();
-                walk.store(rows.clone(), start, one_row, &side_by_side, width * many);
+        }
+        if many > 1 {
+            for (tile, &start) in side_by_side.chunks_exact(tile_len * many).zip(&starts) {
+                walk.store(rows.clone(), start, one_row, tile, width * many);
             }
         }
     }
@@ -232,7 +247,8 @@ fn operands(
     )
 }
 
-/// A sum at 16 positions for blocks of 16 rows. All blocks use a stretch of the planes while it is near.
+/// A sum at 16 positions of each start for blocks of 16 rows, a tile after the other. A stretch of the
+/// weights of all blocks meets all starts while it is near, and a stretch of the planes all blocks.
 ///
 /// # Safety
 /// The planes must be readable at the sum's shifts.
@@ -241,17 +257,20 @@ unsafe fn many_rows<S: Simd>(
     simd: S,
     first_row: usize,
     sum: &Sum,
-    planes: *const f32,
+    planes: impl Iterator<Item = *const f32> + Clone,
+    blocks: usize,
     tiles: &mut [Tile],
 ) {
     let depth = sum.shifts.len();
     for start in (0..depth.max(1)).step_by(STRETCH) {
         let stretch = start..(start + STRETCH).min(depth);
-        for (block, tile) in tiles.iter_mut().enumerate() {
-            let first_row = first_row + block * BLOCK;
-            let operands = operands(sum, first_row, planes, stretch.clone());
-            // SAFETY: by the caller's word.
-            unsafe { operands.multiply(simd, start > 0, tile) };
+        for (planes, tiles) in planes.clone().zip(tiles.chunks_exact_mut(blocks)) {
+            for (block, tile) in tiles.iter_mut().enumerate() {
+                let first_row = first_row + block * BLOCK;
+                let operands = operands(sum, first_row, planes, stretch.clone());
+                // SAFETY: by the caller's word.
+                unsafe { operands.multiply(simd, start > 0, tile) };
+            }
         }
     }
 }
