@@ -2,13 +2,14 @@
 //! and random shapes; forward, and the gradients where there are any.
 
 use gpu::testing::{run, trials};
-use gpu::{Context, Options, Tuning};
+use gpu::{AdapterInfo, Context, Options, Tuning};
 use libtest_mimic::Failed;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use tensor::ops::{Case, Family, registry};
 use tensor::{Device, Result, Tensor, grad};
 
@@ -55,11 +56,7 @@ fn main() -> ExitCode {
          }| {
             WAYS.into_iter().flat_map(move |way| {
                 trials(&format!("{name}, {way}"), move |gpu| {
-                    let options = Options {
-                        tuning: Tuning::Named(way),
-                        ..Options::default()
-                    };
-                    let gpu = &Context::open_with(&gpu.info().choice(), &options)?;
+                    let gpu = &computing_by(way, gpu)?;
                     for (seed, case) in (0..).zip(cases()) {
                         compare(gpu, &case, seed)
                             .map_err(|reason| format!("{}: {reason}", case.label()))?;
@@ -70,6 +67,23 @@ fn main() -> ExitCode {
         },
     );
     run(all.chain(ways).collect())
+}
+
+/// The same adapter, choosing a way where it can; one for all tests, which lives as long as they do.
+fn computing_by(way: &'static str, gpu: &Context) -> gpu::Result<Context> {
+    static OPEN: Mutex<Vec<(&str, AdapterInfo, Context)>> = Mutex::new(Vec::new());
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = |(of, info, _): &&(&str, AdapterInfo, Context)| *of == way && info == gpu.info();
+    if let Some((.., context)) = open.iter().find(same) {
+        return Ok(context.clone());
+    }
+    let options = Options {
+        tuning: Tuning::Named(way),
+        ..Options::default()
+    };
+    let context = Context::open_with(&gpu.info().choice(), &options)?;
+    open.push((way, gpu.info().clone(), context.clone()));
+    Ok(context)
 }
 
 fn random_shapes(gpu: &Context, random: fn(&mut ChaCha8Rng) -> Case) -> Result<(), Failed> {
