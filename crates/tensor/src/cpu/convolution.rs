@@ -121,12 +121,23 @@ impl Convolution {
     /// For each (c, i, j) how far those planes are shifted to lie under the output.
     pub(super) fn shifts(&self, planes: &Planes<'_>) -> Vec<usize> {
         let ([kh, kw], s) = (self.kernel, self.stride);
-        (0..self.depth())
-            .map(|k| {
-                let (c, i, j) = (k / (kh * kw), k / kw % kh, k % kw);
-                let phase = i % s * s + j % s;
-                c * planes.channel + phase * planes.phase + i / s * planes.pitch + j / s
-            })
-            .collect()
+        let tap = |k: usize| {
+            let (i, j) = (k / kw, k % kw);
+            let phase = i % s * s + j % s;
+            phase * planes.phase + i / s * planes.pitch + j / s
+        };
+        for_each_channel(self.channels[0], planes.channel, (0..kh * kw).map(tap))
     }
+}
+
+/// The shifts of a channel's taps, for channel after channel.
+pub(super) fn for_each_channel(
+    channels: usize,
+    step: usize,
+    taps: impl Iterator<Item = usize>,
+) -> Vec<usize> {
+    let taps: Vec<usize> = taps.collect();
+    (0..channels)
+        .flat_map(|c| taps.iter().map(move |tap| c * step + tap))
+        .collect()
 }

@@ -9,6 +9,7 @@ use bytemuck::cast_slice_mut;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::convolution::for_each_channel;
 use super::gemm::SharedOut;
 use super::planes::{Planes, SHARED};
 use super::tile::{BLOCK, Operands, STRETCH, Tile, WIDE, dots};
@@ -409,11 +410,11 @@ pub(super) fn image_grad(
                 let depths: Vec<usize> = (0..depth).map(|k| at(tap(k))).collect();
                 pack(weight, c, kh * kw, &depths)
             });
-            let shift = |(from, i, j)| {
-                let (y, x) = (above + ahead_i - i, left + ahead_j - j);
-                from * planes.channel + y * planes.pitch + x
+            let shift = |k: usize| {
+                let (_, i, j) = tap(k);
+                (above + ahead_i - i) * planes.pitch + left + ahead_j - j
             };
-            let shifts = (0..depth).map(|k| shift(tap(k))).collect();
+            let shifts = for_each_channel(m, planes.channel, (0..taps).map(shift));
             Sum { shifts, weights }
         };
         let sums: Vec<Sum> = (0..stride).map(sum).collect();
