@@ -2,7 +2,7 @@
 // their gradients and matrix products, by what the index arithmetic in `Params` says. Nothing is tested
 // inside of the sum, so images have to be padded already.
 //
-// A subgroup makes a tile of 16 rows × 4·SUBGROUP columns (twice as many if WIDE) in registers. Each
+// A subgroup makes a tile of ROWS rows × 4·SUBGROUP columns (twice as many if WIDE) in registers. Each
 // lane loads the B of its own columns and a share of the tile's A, which the lanes then pass round: no
 // workgroup memory, no barrier. The device's subgroups must all be of SUBGROUP lanes, 8, 16, 32 or 64.
 
@@ -66,7 +66,9 @@ override B_QUADS: bool = false;
 // otherwise. It takes twice the registers.
 override TWO_LEVELS: bool = false;
 
-const ROWS: u32 = 16u;
+// Rows of a tile: 16, or 4 where there are no more.
+override ROWS: u32 = 16u;
+
 const STRETCH: u32 = 16u;
 
 // Registers, not arrays: not every driver makes one of the other. Four columns of each row.
@@ -121,11 +123,16 @@ fn add(sum: mat4x4f, a: f32, lane: u32, b: vec4f) -> mat4x4f {
 // For one index: `a_0` and `a_1` are A in rows 0 … 7 and 8 … 15, on the eight lanes after `lane`.
 fn multiply(a_0: f32, a_1: f32, lane: u32, b_0: vec4f, b_1: vec4f) {
     sum_0 = add(sum_0, a_0, lane, b_0);
+    if WIDE {
+        wide_0 = add(wide_0, a_0, lane, b_1);
+    }
+    if ROWS <= 4u {
+        return;
+    }
     sum_4 = add(sum_4, a_0, lane + 4u, b_0);
     sum_8 = add(sum_8, a_1, lane, b_0);
     sum_12 = add(sum_12, a_1, lane + 4u, b_0);
     if WIDE {
-        wide_0 = add(wide_0, a_0, lane, b_1);
         wide_4 = add(wide_4, a_0, lane + 4u, b_1);
         wide_8 = add(wide_8, a_1, lane, b_1);
         wide_12 = add(wide_12, a_1, lane + 4u, b_1);

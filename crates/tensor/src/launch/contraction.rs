@@ -41,7 +41,9 @@ pub(super) struct Layout {
 }
 
 /// Rows of a tile.
-const ROWS: usize = 16;
+fn tile_height(rows: usize) -> usize {
+    if rows <= 4 { 4 } else { 16 }
+}
 
 /// The lanes of each of the device's subgroups, if the kernel can be made for them.
 pub(super) fn subgroup(gpu: &Context) -> Option<usize> {
@@ -63,7 +65,7 @@ fn tile_width(lanes: usize, columns: usize) -> usize {
 /// The results that tiles make for so many rows and columns, those for nothing included.
 pub(super) fn area(gpu: &Context, rows: usize, columns: usize) -> usize {
     let width = tile_width(subgroup(gpu).unwrap_or(1), columns);
-    rows.next_multiple_of(ROWS) * columns.next_multiple_of(width)
+    rows.next_multiple_of(tile_height(rows)) * columns.next_multiple_of(width)
 }
 
 /// Whether steps lead from quad to quad.
@@ -72,11 +74,15 @@ fn quads(steps: impl IntoIterator<Item = usize>) -> bool {
 }
 
 impl Contraction<'_> {
+    fn row_tiles(&self) -> usize {
+        self.rows.div_ceil(tile_height(self.rows))
+    }
+
     /// In how many parts the sums should be for the device to have enough to do.
     pub fn parts(&self, gpu: &Context, out: &Buffer) -> usize {
         let enough = if gpu.info().is_software { 8 } else { 256 };
         let columns: usize = self.columns.iter().product();
-        let tiles = self.layers * self.rows.div_ceil(ROWS) * columns.div_ceil(64);
+        let tiles = self.layers * self.row_tiles() * columns.div_ceil(64);
         let outer: usize = self.outer.iter().product();
         let most = gpu.max_buffer_len() / out.len().max(1);
         usize::div_ceil(enough, tiles.max(1))
@@ -153,11 +159,12 @@ impl Contraction<'_> {
         for buffer in buffers {
             u32_of(&CONTRACTION, buffer.len())?;
         }
-        let groups = column_tiles * self.rows.div_ceil(ROWS) * parts * self.layers;
+        let groups = column_tiles * self.row_tiles() * parts * self.layers;
         gpu.dispatch(Dispatch {
             kernel: &CONTRACTION,
             overrides: &[
                 ("SUBGROUP", lanes as f64),
+                ("ROWS", tile_height(self.rows) as f64),
                 ("WIDE", (width > 4 * lanes).into()),
                 // Small subgroups have registers for it.
                 ("TWO_LEVELS", (lanes == 8).into()),

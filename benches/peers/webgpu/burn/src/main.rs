@@ -7,7 +7,7 @@
 //!
 //! A shape is channels in and out, side of the image, kernel, stride and padding. Prints a line of JSON:
 //! the median in seconds, how many runs it is of, the seconds of the first run (with burn's compilation and
-//! autotuning) and the adapter. `CUBECL_WGPU_DEFAULT_DEVICE=Cpu` takes a software adapter where there are others.
+//! autotuning), numbers of the last run's results (a step's are its losses) and the adapter. `CUBECL_WGPU_DEFAULT_DEVICE=Cpu` takes a software adapter where there are others.
 
 use std::env;
 use std::time::Instant;
@@ -243,10 +243,10 @@ fn convolution(setting: &Value, device: &Device) -> Work {
 
 /// The median of `runs` after warming up; unless given, of as many as fit in two seconds, two at least.
 fn median(mut work: Work, runs: Option<usize>) -> Value {
-    let mut wrong = None;
+    let (mut wrong, mut values) = (None, Vec::new());
     let mut once = || {
         let start = Instant::now();
-        let values = work();
+        values = work();
         let seconds = start.elapsed().as_secs_f64();
         if values.iter().any(|value| !value.is_finite()) {
             wrong.get_or_insert(format!("computes {values:?}"));
@@ -259,7 +259,7 @@ fn median(mut work: Work, runs: Option<usize>) -> Value {
     let mut times: Vec<f64> = (0..runs).map(|_| once()).collect();
     times.sort_by(f64::total_cmp);
     let seconds = (times[(runs - 1) / 2] + times[runs / 2]) / 2.0;
-    let mut report = json!({ "seconds": seconds, "runs": runs, "first": first });
+    let mut report = json!({ "seconds": seconds, "runs": runs, "first": first, "values": values });
     if let Some(wrong) = wrong {
         report["caveat"] = wrong.into();
     }
