@@ -7,7 +7,8 @@
 //!
 //! A shape is channels in and out, side of the image, kernel, stride and padding. Prints a line of JSON:
 //! the median in seconds, how many runs it is of, the seconds of the first run (with burn's compilation and
-//! autotuning), numbers of the last run's results (a step's are its losses) and the adapter. `CUBECL_WGPU_DEFAULT_DEVICE=Cpu` takes a software adapter where there are others.
+//! autotuning), numbers of the last run's results (a step's are its losses) and the adapter.
+//! `CUBECL_WGPU_DEFAULT_DEVICE=Cpu` takes a software adapter where there are others.
 
 use std::env;
 use std::time::Instant;
