@@ -31,13 +31,7 @@ fn main() -> ExitCode {
              random,
              ..
          }| {
-            let fixed = trials(name, move |gpu| {
-                for (seed, case) in (0..).zip(cases()) {
-                    compare(gpu, &case, seed)
-                        .map_err(|reason| format!("{}: {reason}", case.label()))?;
-                }
-                Ok(())
-            });
+            let fixed = trials(name, move |gpu| listed(gpu, cases));
             let random = trials(&format!("{name}, random"), move |gpu| {
                 random_shapes(gpu, random)
             });
@@ -57,10 +51,7 @@ fn main() -> ExitCode {
             WAYS.into_iter().flat_map(move |way| {
                 trials(&format!("{name}, {way}"), move |gpu| {
                     let gpu = &computing_by(way, gpu)?;
-                    for (seed, case) in (0..).zip(cases()) {
-                        compare(gpu, &case, seed)
-                            .map_err(|reason| format!("{}: {reason}", case.label()))?;
-                    }
+                    listed(gpu, cases)?;
                     random_shapes(gpu, random)
                 })
             })
@@ -84,6 +75,13 @@ fn computing_by(way: &'static str, gpu: &Context) -> gpu::Result<Context> {
     let context = Context::open_with(&gpu.info().choice(), &options)?;
     open.push((way, gpu.info().clone(), context.clone()));
     Ok(context)
+}
+
+fn listed(gpu: &Context, cases: fn() -> Vec<Case>) -> Result<(), Failed> {
+    for (seed, case) in (0..).zip(cases()) {
+        compare(gpu, &case, seed).map_err(|reason| format!("{}: {reason}", case.label()))?;
+    }
+    Ok(())
 }
 
 fn random_shapes(gpu: &Context, random: fn(&mut ChaCha8Rng) -> Case) -> Result<(), Failed> {

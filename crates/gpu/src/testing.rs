@@ -14,7 +14,6 @@ use crate::{Choice, Context, Error, Result, adapters};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::ffi::c_int;
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::LazyLock;
 
 /// A context for each adapter of the machine, the same ones at every call. `HENSHIN_DEVICE`
@@ -67,7 +66,7 @@ fn gpu_is_required() -> bool {
 }
 
 /// Runs trials as `cargo test` expects it of a test target, and ends the process.
-pub fn run(trials: Vec<Trial>) -> ExitCode {
+pub fn run(trials: Vec<Trial>) -> ! {
     if let Err(error) = adapters_for_tests() {
         eprintln!("\n*** GPU TESTS CANNOT RUN: {error} ***");
     }

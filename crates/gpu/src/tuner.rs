@@ -37,22 +37,22 @@ pub(crate) struct Tuner {
 impl Tuner {
     /// For a device, by its name and driver.
     pub fn new(tuning: Tuning, device: &str) -> Self {
-        let mut kernels = DefaultHasher::new();
-        for kernel in shaders::ALL {
-            kernel.source.hash(&mut kernels);
+        let mut device = device.to_owned();
+        let mut text = String::new();
+        if let Tuning::Measured { file: Some(file) } = &tuning {
+            let mut kernels = DefaultHasher::new();
+            for kernel in shaders::ALL {
+                kernel.source.hash(&mut kernels);
+            }
+            device = format!("{device} {:016x}", kernels.finish());
+            text = fs::read_to_string(file).unwrap_or_default();
         }
-        let device = format!("{device} {:016x}", kernels.finish());
-        let file = match &tuning {
-            Tuning::Measured { file: Some(file) } => fs::read_to_string(file).ok(),
-            _ => None,
-        };
         let line = |line: &str| {
             let [of, task, name] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
             (of == device).then(|| (task.to_owned(), name.to_owned()))
         };
-        let chosen = file.iter().flat_map(|text| text.lines()).filter_map(line);
         Tuner {
-            chosen: Mutex::new(chosen.collect()),
+            chosen: Mutex::new(text.lines().filter_map(line).collect()),
             tuning,
             device,
         }

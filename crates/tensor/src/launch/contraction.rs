@@ -3,7 +3,7 @@
 use gpu::{Buffer, Context, Dispatch, fold};
 use shaders::conv::CONTRACTION;
 
-use super::u32_of;
+use super::{in_parts, u32_of};
 use crate::Result;
 
 /// out[layer, row, column] = Σ a[layer, row, outer, inner] · b[layer, column, outer, inner].
@@ -91,8 +91,16 @@ impl Contraction<'_> {
             .max(1)
     }
 
+    /// Computes the sums.
+    pub fn run(&self, gpu: &Context, out: &Buffer) -> Result<()> {
+        let parts = self.parts(gpu, out);
+        in_parts(gpu, parts, out, |onto| {
+            self.write(gpu, parts, out.len(), onto)
+        })
+    }
+
     /// Writes the sums, or so many parts of them that stand one after another, `len` values each.
-    pub fn run(&self, gpu: &Context, parts: usize, len: usize, out: &Buffer) -> Result<()> {
+    pub fn write(&self, gpu: &Context, parts: usize, len: usize, out: &Buffer) -> Result<()> {
         let Some(lanes) = subgroup(gpu) else {
             unreachable!("the method is for devices with subgroups")
         };

@@ -7,7 +7,7 @@ use shaders::conv::{CONV_TRANSPOSE2D, CONV2D, CONV2D_WEIGHT_GRAD};
 use shaders::resample::PAD;
 
 use super::contraction::{self, Contraction, Factor, Layout};
-use super::winograd::{Products, Winograd};
+use super::winograd::Winograd;
 use super::{Gemm, Launch, extents, in_parts};
 use crate::Result;
 
@@ -25,12 +25,19 @@ pub(crate) struct Convolution<'a> {
 /// How a pass is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
-    /// As a matrix product in workgroup memory that gathers its columns.
-    Tiled,
-    /// As a sum of products in registers that subgroups pass round.
-    Subgroups,
-    /// By Winograd's transforms, around matrix products of one kind or the other.
+    /// As the sum that it is defined by.
+    Direct(Products),
+    /// By Winograd's transforms, around matrix products.
     Winograd(Products),
+}
+
+/// How products are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Products {
+    /// In workgroup memory, where their operands are gathered.
+    Tiled,
+    /// In registers, with operands that subgroups pass round.
+    Subgroups,
 }
 
 /// Fewest channels, filters and tiles for which transforms are worth their time.
@@ -39,8 +46,8 @@ const WINOGRAD_FROM: usize = 16;
 impl Method {
     fn name(self) -> &'static str {
         match self {
-            Method::Tiled => "tiled",
-            Method::Subgroups => "subgroups",
+            Method::Direct(Products::Tiled) => "tiled",
+            Method::Direct(Products::Subgroups) => "subgroups",
             Method::Winograd(Products::Tiled) => "winograd-tiled",
             Method::Winograd(Products::Subgroups) => "winograd-subgroups",
         }
@@ -120,10 +127,7 @@ impl Convolution<'_> {
         if three && enough && winograd.workspace() <= self.gpu.max_buffer_len() {
             methods.extend(products.iter().map(|&products| Method::Winograd(products)));
         }
-        methods.extend(products.iter().map(|products| match products {
-            Products::Tiled => Method::Tiled,
-            Products::Subgroups => Method::Subgroups,
-        }));
+        methods.extend(products.iter().map(|&products| Method::Direct(products)));
         methods
     }
 
@@ -136,14 +140,14 @@ impl Convolution<'_> {
         out: &Buffer,
     ) -> Result<()> {
         let ([n, c, h, w], [_, m, down, across]) = (self.image, self.out);
-        let (
-            [kh, kw],
-            Convolution {
-                stride, padding, ..
-            },
-        ) = (self.kernel, *self);
+        let Convolution {
+            kernel: [kh, kw],
+            stride,
+            padding,
+            ..
+        } = *self;
         match method {
-            Method::Tiled => Gemm {
+            Method::Direct(Products::Tiled) => Gemm {
                 kernel: &CONV2D,
                 rows: m,
                 columns: n * down * across,
@@ -169,7 +173,7 @@ impl Convolution<'_> {
                 ],
                 out,
             ),
-            Method::Subgroups => {
+            Method::Direct(Products::Subgroups) => {
                 let (image, [h, w]) = self.padded(image, self.image, [padding; 4])?;
                 // The kernel sums over fours of the inner index.
                 let along_channels = c % 4 == 0 || c > kw;
@@ -213,10 +217,7 @@ impl Convolution<'_> {
                         columns: [m * down * across, across, 1],
                     },
                 };
-                let parts = contraction.parts(self.gpu, out);
-                in_parts(self.gpu, parts, out, |onto| {
-                    contraction.run(self.gpu, parts, out.len(), onto)
-                })
+                contraction.run(self.gpu, out)
             }
             Method::Winograd(products) => self
                 .winograd(products)
@@ -233,14 +234,14 @@ impl Convolution<'_> {
         out: &Buffer,
     ) -> Result<()> {
         let ([n, c, h, w], [_, m, down, across]) = (self.image, self.out);
-        let (
-            [kh, kw],
-            Convolution {
-                stride, padding, ..
-            },
-        ) = (self.kernel, *self);
+        let Convolution {
+            kernel: [kh, kw],
+            stride,
+            padding,
+            ..
+        } = *self;
         match method {
-            Method::Tiled => {
+            Method::Direct(Products::Tiled) => {
                 // Where the image is smaller than the stride, some phases have no pixel.
                 let phases = [stride.min(h), stride.min(w)];
                 Gemm {
@@ -272,7 +273,7 @@ impl Convolution<'_> {
                     out,
                 )
             }
-            Method::Subgroups => {
+            Method::Direct(Products::Subgroups) => {
                 let rows = Phase::all(h, kh, stride, padding);
                 let columns = Phase::all(w, kw, stride, padding);
                 let [top, bottom] = Phase::margins(&rows, down);
@@ -317,7 +318,7 @@ impl Convolution<'_> {
                 in_parts(self.gpu, parts, out, |onto| {
                     for y in &rows {
                         for x in &columns {
-                            phase(y, x).run(self.gpu, parts, out.len(), onto)?;
+                            phase(y, x).write(self.gpu, parts, out.len(), onto)?;
                         }
                     }
                     Ok(())
@@ -342,14 +343,14 @@ impl Convolution<'_> {
         out: &Buffer,
     ) -> Result<()> {
         let ([n, c, h, w], [_, m, down, across]) = (self.image, self.out);
-        let (
-            [kh, kw],
-            Convolution {
-                stride, padding, ..
-            },
-        ) = (self.kernel, *self);
+        let Convolution {
+            kernel: [kh, kw],
+            stride,
+            padding,
+            ..
+        } = *self;
         match method {
-            Method::Tiled => Gemm {
+            Method::Direct(Products::Tiled) => Gemm {
                 kernel: &CONV2D_WEIGHT_GRAD,
                 rows: m,
                 columns: c * kh * kw,
@@ -363,7 +364,7 @@ impl Convolution<'_> {
                 [kh, kw, stride, padding, c, h, w, down, across],
                 out,
             ),
-            Method::Subgroups => {
+            Method::Direct(Products::Subgroups) => {
                 let (image, [h, w]) = self.padded(image, self.image, [padding; 4])?;
                 let contraction = Contraction {
                     rows: m,
@@ -395,10 +396,7 @@ impl Convolution<'_> {
                         columns: [kh * kw, kw, 1],
                     },
                 };
-                let parts = contraction.parts(self.gpu, out);
-                in_parts(self.gpu, parts, out, |onto| {
-                    contraction.run(self.gpu, parts, out.len(), onto)
-                })
+                contraction.run(self.gpu, out)
             }
             Method::Winograd(products) => self.winograd(products).weight_grad(image, grad, out),
         }
@@ -417,12 +415,12 @@ impl Convolution<'_> {
     /// Fixes the window in a pipeline of its own if it is one that networks are made of; others share
     /// one that takes it from its parameters.
     fn window_overrides(&self) -> Vec<(&'static str, f64)> {
-        let (
-            [kh, kw],
-            Convolution {
-                stride, padding, ..
-            },
-        ) = (self.kernel, *self);
+        let Convolution {
+            kernel: [kh, kw],
+            stride,
+            padding,
+            ..
+        } = *self;
         let usual = kh == kw && matches!(kh, 1 | 3 | 4 | 7) && stride <= 2 && padding < kh;
         let window = [kh, kw, stride, padding].map(|value| value as f64);
         match usual {

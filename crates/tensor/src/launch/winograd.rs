@@ -6,18 +6,12 @@ use shaders::Kernel;
 use shaders::winograd::{FILTER, FILTER_GRAD, GRAD, IMAGE, RESULT};
 
 use super::contraction::{self, Contraction, Factor, Layout};
+use super::convolution::Products;
 use super::{Gemm, Launch, extents};
 use crate::Result;
 
 /// Places of a transformed tile.
 const PLACES: usize = 36;
-
-/// Multiplies transformed tiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Products {
-    Tiled,
-    Subgroups,
-}
 
 /// 3×3 filters M×C sliding over N×C×H×W, which gives N×M×down×across.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +23,12 @@ pub(super) struct Winograd<'a> {
     pub padding: usize,
 }
 
-/// Planes, and where their transformed tiles are: steps of places, channels and tiles.
-struct Tiles {
-    channels: usize,
-    plane: [usize; 2],
-    place: usize,
-    channel: usize,
-    tile: usize,
+/// How transformed tiles stand in each place: those of a channel after each other, or the channels of a
+/// tile; `pitch` tiles a channel.
+#[derive(Clone, Copy)]
+struct Order {
+    by_tile: bool,
+    pitch: usize,
 }
 
 impl Winograd<'_> {
@@ -82,6 +75,7 @@ impl Winograd<'_> {
         let by_tile =
             self.products == Products::Subgroups && area(self.tiles(), m) < area(m, self.tiles());
         let pitch = if by_tile { self.tiles() } else { self.pitch() };
+        let order = Order { by_tile, pitch };
 
         let filters = self.gpu.alloc(PLACES * m * c)?;
         let [of_m, of_c] = if by_tile { [1, m] } else { [c, 1] };
@@ -98,8 +92,7 @@ impl Winograd<'_> {
         .invocations(&extents(&FILTER, params)?, m * c)?;
 
         let pieces = self.gpu.alloc(PLACES * c * pitch)?;
-        let steps = |channels| if by_tile { [1, channels] } else { [pitch, 1] };
-        self.transform_image(image, steps(c), c * pitch, &pieces)?;
+        self.transform(&IMAGE, self.image, order, false, &[image, &pieces])?;
 
         let products = self.gpu.alloc(PLACES * m * pitch)?;
         match by_tile {
@@ -108,34 +101,20 @@ impl Winograd<'_> {
         }
         drop((filters, pieces));
 
-        let [channel, tile] = steps(m);
-        let tiles = Tiles {
-            channels: m,
-            plane: [self.out[2], self.out[3]],
-            place: m * pitch,
-            channel,
-            tile,
-        };
         // Without a bias the weight stands in its place, unread.
         let buffers = [&products, bias.unwrap_or(weight), out];
-        self.transform(&RESULT, &tiles, bias.is_some(), &buffers)
+        self.transform(&RESULT, self.out, order, bias.is_some(), &buffers)
     }
 
     /// The gradient with respect to the filters.
     pub fn weight_grad(&self, image: &Buffer, grad: &Buffer, out: &Buffer) -> Result<()> {
         let (c, m, pitch) = (self.image[1], self.out[1], self.pitch());
         let grads = self.gpu.alloc(PLACES * m * pitch)?;
-        let tiles = Tiles {
-            channels: m,
-            plane: [self.out[2], self.out[3]],
-            place: m * pitch,
-            channel: pitch,
-            tile: 1,
-        };
-        self.transform(&GRAD, &tiles, false, &[grad, &grads])?;
+        let order = |by_tile| Order { by_tile, pitch };
+        self.transform(&GRAD, self.out, order(false), false, &[grad, &grads])?;
 
         let pieces = self.gpu.alloc(PLACES * pitch * c)?;
-        self.transform_image(image, [1, c], pitch * c, &pieces)?;
+        self.transform(&IMAGE, self.image, order(true), false, &[image, &pieces])?;
 
         let products = self.gpu.alloc(PLACES * m * c)?;
         self.multiply([m, c, self.tiles()], &grads, pitch, &pieces, &products)?;
@@ -149,50 +128,35 @@ impl Winograd<'_> {
         .invocations(&extents(&FILTER_GRAD, [m * c])?, m * c)
     }
 
-    fn transform_image(
-        &self,
-        image: &Buffer,
-        [channel, tile]: [usize; 2],
-        place: usize,
-        pieces: &Buffer,
-    ) -> Result<()> {
-        let tiles = Tiles {
-            channels: self.image[1],
-            plane: [self.image[2], self.image[3]],
-            place,
-            channel,
-            tile,
-        };
-        self.transform(&IMAGE, &tiles, false, &[image, pieces])
-    }
-
+    /// Transforms the tiles of planes, or back to them.
     fn transform(
         &self,
         kernel: &'static Kernel,
-        tiles: &Tiles,
+        [_, channels, height, width]: [usize; 4],
+        Order { by_tile, pitch }: Order,
         has_bias: bool,
         buffers: &[&Buffer],
     ) -> Result<()> {
         let [down, across] = self.grid();
-        let count = self.tiles() * tiles.channels;
-        let [height, width] = tiles.plane;
+        let count = self.tiles() * channels;
+        let [channel, tile] = if by_tile { [1, channels] } else { [pitch, 1] };
         let params = [
             count,
-            tiles.channels,
+            channels,
             height,
             width,
             down,
             across,
-            tiles.place,
-            tiles.channel,
-            tiles.tile,
+            channels * pitch,
+            channel,
+            tile,
             self.padding,
             usize::from(has_bias),
         ];
         let launch = Launch {
             gpu: self.gpu,
             kernel,
-            overrides: &[("CHANNELS_FIRST", (tiles.channel == 1).into())],
+            overrides: &[("CHANNELS_FIRST", by_tile.into())],
             buffers,
         };
         launch.invocations(&extents(kernel, params)?, count)
@@ -248,7 +212,7 @@ impl Winograd<'_> {
                     columns: [0, 0, 1],
                 },
             }
-            .run(self.gpu, 1, out.len(), out),
+            .run(self.gpu, out),
         }
     }
 }
