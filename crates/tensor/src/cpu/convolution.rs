@@ -22,7 +22,7 @@ pub(crate) struct Convolution {
 /// The ways to compute one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
-    /// A quarter of the multiplications, for 3×3 with stride 1.
+    /// A fraction of the multiplications, for 3×3 and 4×4 with strides of one and two.
     Winograd,
     /// A matrix product with the image read where it lies.
     Implicit,
@@ -55,16 +55,20 @@ impl Convolution {
     /// | shape | method |
     /// |---|---|
     /// | fewer than 16 positions | columns: vectors run along positions, and these don't fill one |
-    /// | 3×3, stride 1, from 16 channels to 16, at least 16 tiles of 4×4 | Winograd |
+    /// | 3×3 or 4×4, stride 1 or 2, at least 16 channels to 16 (3×3 with stride 2: 32), at least 8 tiles | Winograd |
     /// | any other | implicit |
     fn method(&self) -> Method {
-        let [c, m] = self.channels;
         let positions: usize = self.out.iter().product();
-        let tiles = self.items * self.out.iter().map(|e| e.div_ceil(4)).product::<usize>();
-        let three = self.kernel == [3, 3] && self.stride == 1;
+        let channels = self.channels[0].min(self.channels[1]);
+        let least = match (self.kernel, self.stride) {
+            ([3, 3], 2) => 32,
+            _ => 16,
+        };
         match () {
             () if positions < 16 => Method::Columns,
-            () if three && c.min(m) >= 16 && tiles >= 16 => Method::Winograd,
+            () if channels >= least && winograd::tiles(self).is_some_and(|tiles| tiles >= 8) => {
+                Method::Winograd
+            }
             () => Method::Implicit,
         }
     }
@@ -140,4 +144,113 @@ pub(super) fn for_each_channel(
     (0..channels)
         .flat_map(|c| taps.iter().map(move |tap| c * step + tap))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, seed: usize) -> Buffer {
+        let value = |i: usize| ((i + seed) * 7919 % 2003) as f32 / 1001.0 - 1.0;
+        Buffer::from_slice(&(0..len).map(value).collect::<Vec<f32>>())
+    }
+
+    /// Calls `f(image, weight, output)` with the indices of every product that the definition has.
+    fn each_product(conv: &Convolution, mut f: impl FnMut(usize, usize, usize)) {
+        let Convolution {
+            items,
+            channels: [c, m],
+            image: [h, w],
+            kernel: [kh, kw],
+            out: [down, across],
+            stride,
+            padding,
+        } = *conv;
+        for at in 0..items * m * down * across {
+            let (item, o) = (at / (m * down * across), at / (down * across) % m);
+            let (y, x) = (at / across % down * stride, at % across * stride);
+            for k in 0..c * kh * kw {
+                let (i, j) = (y + k / kw % kh, x + k % kw);
+                let inside =
+                    (padding..h + padding).contains(&i) && (padding..w + padding).contains(&j);
+                if inside {
+                    let row = (item * c + k / (kh * kw)) * h + i - padding;
+                    f(row * w + j - padding, o * c * kh * kw + k, at);
+                }
+            }
+        }
+    }
+
+    fn compare(what: &str, conv: &Convolution, method: Method, got: &[f32], exact: &[f64]) {
+        let scale = exact
+            .iter()
+            .fold(1.0f64, |most, value| most.max(value.abs()));
+        for (i, (&got, exact)) in got.iter().zip(exact).enumerate() {
+            let error = (f64::from(got) - exact).abs() / scale;
+            assert!(
+                error < 1e-5,
+                "{what} of {conv:?} by {method:?}, value {i}: {got} for {exact}"
+            );
+        }
+    }
+
+    /// All passes of `conv` by its method, which has to be `method`, against the definition in f64.
+    fn check(
+        method: Method,
+        [items, c, h, w]: [usize; 4],
+        m: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) {
+        let out = |extent: usize| (extent + 2 * padding - kernel) / stride + 1;
+        let conv = Convolution::new(
+            [items, c, h, w],
+            [items, m, out(h), out(w)],
+            [kernel; 2],
+            stride,
+            padding,
+        );
+        assert_eq!(conv.method(), method, "{conv:?}");
+        let image = values(items * c * h * w, 1);
+        let weight = values(m * c * kernel * kernel, 5);
+        let grad = values(items * m * out(h) * out(w), 11);
+        let bias = values(c.max(m), 17);
+        let plane =
+            |at: usize, extent: usize, channels: usize| f64::from(bias[at / extent % channels]);
+        let mut outputs: Vec<f64> = (0..grad.len())
+            .map(|i| plane(i, out(h) * out(w), m))
+            .collect();
+        let mut pixels: Vec<f64> = (0..image.len()).map(|i| plane(i, h * w, c)).collect();
+        let mut weights = vec![0.0; weight.len()];
+        each_product(&conv, |i, k, o| {
+            let [x, g, y] = [image[i], weight[k], grad[o]].map(f64::from);
+            outputs[o] += x * g;
+            pixels[i] += y * g;
+            weights[k] += x * y;
+        });
+        let mut got = [outputs.len(), pixels.len(), weights.len()].map(|len| vec![f32::NAN; len]);
+        conv.forward(&image, &weight, Some(&bias[..m]), &mut got[0]);
+        conv.image_grad(&grad, &weight, Some(&bias[..c]), &mut got[1]);
+        conv.weight_grad(&image, &grad, &mut got[2]);
+        compare("output", &conv, method, &got[0], &outputs);
+        compare("image gradient", &conv, method, &got[1], &pixels);
+        compare("weight gradient", &conv, method, &got[2], &weights);
+    }
+
+    #[test]
+    fn methods_agree_with_the_definition() {
+        // Channels beside and on multiples of sixteen; extents that leave parts of tiles and unread pixels.
+        for (kernel, stride) in [(3, 1), (4, 1), (3, 2), (4, 2)] {
+            check(Method::Winograd, [1, 32, 22, 23], 32, kernel, stride, 1);
+            check(Method::Winograd, [2, 35, 23, 18], 53, kernel, stride, 0);
+            check(Method::Winograd, [3, 48, 14, 27], 33, kernel, stride, 2);
+            check(Method::Implicit, [2, 5, 21, 18], 7, kernel, stride, 1);
+            check(Method::Columns, [2, 17, 6, 5], 18, kernel, stride, 0);
+        }
+        check(Method::Implicit, [1, 3, 20, 23], 18, 7, 1, 3);
+        check(Method::Implicit, [2, 18, 11, 20], 3, 7, 1, 0);
+        check(Method::Implicit, [1, 17, 9, 9], 19, 1, 1, 0);
+        check(Method::Implicit, [1, 17, 31, 29], 19, 5, 3, 2);
+    }
 }

@@ -193,6 +193,9 @@ impl Setting {
             // Enough channels and tiles for Winograd, none of them whole.
             Setting::new(2, [17, 19], [9, 14], [3, 1, 1]),
             Setting::new(1, [16, 18], [18, 17], [3, 1, 0]),
+            Setting::new(2, [33, 35], [15, 18], [3, 2, 1]),
+            Setting::new(2, [18, 17], [17, 14], [4, 2, 1]),
+            Setting::new(1, [17, 20], [14, 13], [4, 1, 1]),
             Setting {
                 image: [1, 2, 7, 9],
                 weight: [3, 2, 3, 5],
@@ -203,10 +206,10 @@ impl Setting {
     }
 
     pub fn random(rng: &mut rand::rngs::ChaCha8Rng) -> Setting {
-        // Winograd's kind often enough.
-        let three = draw(rng, 0..=2) == 0;
-        let [kh, kw] = match three {
-            true => [3, 3],
+        // Winograd's kinds often enough.
+        let square = draw(rng, 0..=1) == 0;
+        let [kh, kw] = match square {
+            true => [draw(rng, 3..=4); 2],
             false => [draw(rng, 1..=5), draw(rng, 1..=5)],
         };
         let padding = draw(rng, 0..=2);
@@ -216,7 +219,7 @@ impl Setting {
         Setting {
             image: [draw(rng, 1..=3), c, h, w],
             weight: [m, c, kh, kw],
-            stride: if three { 1 } else { draw(rng, 1..=3) },
+            stride: draw(rng, 1..=if square { 2 } else { 3 }),
             padding,
         }
     }
