@@ -245,6 +245,8 @@ mod tests {
             check(Method::Winograd, [1, 32, 22, 23], 32, kernel, stride, 1);
             check(Method::Winograd, [2, 35, 23, 18], 53, kernel, stride, 0);
             check(Method::Winograd, [3, 48, 14, 27], 33, kernel, stride, 2);
+            // In strips of tiles.
+            check(Method::Winograd, [3, 32, 46, 50], 32, kernel, stride, 1);
             check(Method::Implicit, [2, 5, 21, 18], 7, kernel, stride, 1);
             check(Method::Columns, [2, 17, 6, 5], 18, kernel, stride, 0);
         }

@@ -266,11 +266,11 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
     by_shape!(weights(conv, image, grad, out));
 }
 
-/// Squares that a core keeps near itself, in values.
-const NEAR: usize = 192 << 10;
+/// Squares that a core keeps near itself, in values. Tests have small ones in strips, too.
+const NEAR: usize = if cfg!(test) { 1 << 13 } else { 192 << 10 };
 
 /// Squares that cores keep near them together, in values.
-const SHARED: usize = 2 << 20;
+const SHARED: usize = if cfg!(test) { 1 << 16 } else { 5 << 19 };
 
 /// Where the squares are much the larger part, tasks are strips of tiles that transform their own squares and
 /// go through all filters; else they are blocks of the outputs that transform their own filters.
@@ -303,13 +303,13 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
     };
     let group = N * N * tiling.phases().len() * c.next_multiple_of(BLOCK) * BLOCK;
     let strip = (NEAR / group).clamp(1, GROUPS);
-    let strips = all.div_ceil(strip);
-    if all > 2 * blocks && strips >= 4 * rayon::current_num_threads() {
+    let tasks = all.div_ceil(strip);
+    if all > 2 * blocks && tasks >= 4 * rayon::current_num_threads() {
         let filters: Vec<Filters> = (0..blocks)
             .into_par_iter()
             .map(|block| Arch::new().dispatch(columns(block)))
             .collect();
-        each(strips, |at| {
+        each(tasks, |at| {
             let groups = at * strip..((at + 1) * strip).min(all);
             let squares = Squares::of_image::<N>(conv, image, tiling, groups.clone());
             for (block, filters) in filters.iter().enumerate() {
@@ -317,14 +317,20 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
             }
         });
     } else {
-        let squares = Squares::of_image::<N>(conv, image, tiling, 0..all);
-        let parts = all.div_ceil(GROUPS);
-        each(blocks * parts, |task| {
-            let (block, part) = (task / parts, task % parts);
-            let filters = Arch::new().dispatch(columns(block));
-            let groups = part * GROUPS..((part + 1) * GROUPS).min(all);
-            work(&squares, &filters, groups, block);
-        });
+        for strip in strips(all, SHARED / group) {
+            let squares = Squares::of_image::<N>(conv, image, tiling, strip.clone());
+            let parts = strip.len().div_ceil(GROUPS);
+            each(blocks * parts, |task| {
+                let (block, start) = (task / parts, strip.start + task % parts * GROUPS);
+                let filters = Arch::new().dispatch(columns(block));
+                work(
+                    &squares,
+                    &filters,
+                    start..(start + GROUPS).min(strip.end),
+                    block,
+                );
+            });
+        }
     }
 }
 
@@ -544,7 +550,17 @@ fn pixels<const N: usize, const M: usize, const T: usize>(
         }
     }
     let tiling = &Tiling::new::<M>(conv);
-    let squares = Squares::of_grad::<N, M>(conv, grad, tiling, 0..tiling.groups());
+    let groups = tiling.groups();
+    let group = N * N * conv.channels[1].next_multiple_of(BLOCK) * BLOCK;
+    if conv.items > 1 && groups * group > SHARED {
+        let (grads, images) = (grad.len() / conv.items, out.len() / conv.items);
+        let conv = Convolution { items: 1, ..*conv };
+        for (grad, out) in grad.chunks(grads).zip(out.chunks_mut(images)) {
+            pixels::<N, M, T>(&conv, grad, weight, bias, out);
+        }
+        return;
+    }
+    let squares = Squares::of_grad::<N, M>(conv, grad, tiling, 0..groups);
     let out = SharedOut::new(out);
     each(conv.channels[0].div_ceil(BLOCK), |block| {
         Arch::new().dispatch(Planes::<N, M, T> {
@@ -706,7 +722,7 @@ fn weights<const N: usize, const M: usize, const T: usize>(
     let places = N * N * BLOCK * BLOCK;
     let group = places * (phases * blocks[0] + blocks[1]);
     // The sums go by once a strip: a strip is the larger part.
-    let near = SHARED.max(4 * places * phases * blocks[0] * blocks[1]);
+    let near = SHARED.max(places * phases * blocks[0] * blocks[1]);
     for groups in strips(tiling.groups(), near / group) {
         let (pieces, grads) = rayon::join(
             || Squares::of_image::<N>(conv, image, tiling, groups.clone()),
