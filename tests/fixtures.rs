@@ -340,7 +340,7 @@ fn training_steps(fixture: &Fixture, _: &str) -> TestResult {
             )?;
         }
     }
-    let after = model.state();
+    let after = model.state()?;
     for network in ["G_A", "G_B", "D_A", "D_B"] {
         let expected = fixture.below(&format!("after/{network}/"));
         let exempt = before_norm(in_order(expected.keys()).into_iter());

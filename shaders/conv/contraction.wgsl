@@ -49,12 +49,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // The same buffer by values and by fours.
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> a_quads: array<vec4f>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read> b_quads: array<vec4f>;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real_a>;
+@group(0) @binding(2) var<storage, read> a_quads: array<vec4<real_a_quads>>;
+@group(0) @binding(3) var<storage, read> b: array<real_b>;
+@group(0) @binding(4) var<storage, read> b_quads: array<vec4<real_b_quads>>;
+@group(0) @binding(5) var<storage, read> bias: array<real_bias>;
+@group(0) @binding(6) var<storage, read_write> out: array<real_out>;
 
 override SUBGROUP: u32 = 32u;
 override WIDE: bool = false;
@@ -93,11 +93,11 @@ var<private> wide_total_12: mat4x4f;
 fn a_at(row: u32, k: u32) -> vec4f {
     var values: vec4f;
     if A_QUADS {
-        values = a_quads[(row + min(k, params.inner - 1u)) / 4u];
+        values = vec4f(a_quads[(row + min(k, params.inner - 1u)) / 4u]);
     } else {
         let last = vec4u(params.inner - 1u);
         let at = row + min(k + vec4u(0u, 1u, 2u, 3u), last) * params.a_inner;
-        values = vec4f(a[at.x], a[at.y], a[at.z], a[at.w]);
+        values = vec4f(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
     }
     return select(vec4f(0.0), values, k + vec4u(0u, 1u, 2u, 3u) < vec4u(params.inner));
 }
@@ -105,9 +105,9 @@ fn a_at(row: u32, k: u32) -> vec4f {
 fn b_at(columns: vec4u, k: u32) -> vec4f {
     let at = columns + k * params.b_inner;
     if B_QUADS {
-        return b_quads[at.x / 4u];
+        return vec4f(b_quads[at.x / 4u]);
     }
-    return vec4f(b[at.x], b[at.y], b[at.z], b[at.w]);
+    return vec4f(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
 }
 
 // Adds to four rows the products of their A, which `lane` and the next three hold, with this lane's B.
@@ -191,13 +191,13 @@ fn store(row: u32, offset: u32, column: u32, sum: vec4f) {
     }
     var total = sum;
     if params.has_bias != 0u && offset < params.len {
-        total += bias[row];
+        total += f32(bias[row]);
     }
     let at = offset + row * params.out_row;
-    if column < params.columns { out[at + out_place(column)] = total.x; }
-    if column + 1u < params.columns { out[at + out_place(column + 1u)] = total.y; }
-    if column + 2u < params.columns { out[at + out_place(column + 2u)] = total.z; }
-    if column + 3u < params.columns { out[at + out_place(column + 3u)] = total.w; }
+    if column < params.columns { out[at + out_place(column)] = real_out(total.x); }
+    if column + 1u < params.columns { out[at + out_place(column + 1u)] = real_out(total.y); }
+    if column + 2u < params.columns { out[at + out_place(column + 2u)] = real_out(total.z); }
+    if column + 3u < params.columns { out[at + out_place(column + 3u)] = real_out(total.w); }
 }
 
 fn store_four(row: u32, offset: u32, column: u32, sums: mat4x4f) {

@@ -17,10 +17,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> image: array<f32>;
+@group(0) @binding(1) var<storage, read> image: array<real_image>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<real_out>;
 
 const A_ALONG_DEPTH: bool = true;
 const B_ALONG_DEPTH: bool = false;
@@ -81,7 +81,7 @@ fn b_at(column: Column, depth: Depth) -> f32 {
     let window = window();
     // Coordinates below zero have wrapped to large ones.
     if window.padding == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
-        return image[column.image + depth.image];
+        return f32(image[column.image + depth.image]);
     }
     return 0.0;
 }
@@ -91,7 +91,7 @@ fn store(row: u32, column: Column, value: f32) {
     if params.has_bias != 0u && split == 0u {
         total += bias[row];
     }
-    out[split * params.gemm.len + column.out + row * params.down * params.across] = total;
+    out[split * params.gemm.len + column.out + row * params.down * params.across] = real_out(total);
 }
 
 @compute @workgroup_size(GROUP_N, GROUP_M)

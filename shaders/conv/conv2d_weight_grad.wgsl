@@ -15,8 +15,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> image: array<f32>;
-@group(0) @binding(2) var<storage, read> grad: array<f32>;
+@group(0) @binding(1) var<storage, read> image: array<real_image>;
+@group(0) @binding(2) var<storage, read> grad: array<real_grad>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 const A_ALONG_DEPTH: bool = true;
@@ -72,14 +72,14 @@ fn depth_at(k: u32) -> Depth {
 }
 
 fn a_at(row: u32, depth: Depth) -> f32 {
-    return grad[depth.grad + row * params.down * params.across];
+    return f32(grad[depth.grad + row * params.down * params.across]);
 }
 
 fn b_at(column: Column, depth: Depth) -> f32 {
     let window = window();
     // Coordinates below zero have wrapped to large ones.
     if window.padding == 0u || (column.y + depth.y < params.height && column.x + depth.x < params.width) {
-        return image[column.image + depth.image];
+        return f32(image[column.image + depth.image]);
     }
     return 0.0;
 }

@@ -6,9 +6,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real_a>;
+@group(0) @binding(2) var<storage, read> b: array<real_b>;
+@group(0) @binding(3) var<storage, read_write> out: array<real_out>;
 
 // Whether a is stored as rows × depth, rather than transposed, and b transposed.
 override A_ALONG_DEPTH: bool = true;
@@ -38,22 +38,22 @@ fn depth_at(k: u32) -> Depth {
 fn a_at(row: u32, depth: Depth) -> f32 {
     let start = tile.layer * params.gemm.rows * params.gemm.depth;
     if A_ALONG_DEPTH {
-        return a[start + row * params.gemm.depth + depth.k];
+        return f32(a[start + row * params.gemm.depth + depth.k]);
     }
-    return a[start + depth.k * params.gemm.rows + row];
+    return f32(a[start + depth.k * params.gemm.rows + row]);
 }
 
 fn b_at(column: Column, depth: Depth) -> f32 {
     let start = tile.layer * params.gemm.columns * params.gemm.depth;
     if B_ALONG_DEPTH {
-        return b[start + column.column * params.gemm.depth + depth.k];
+        return f32(b[start + column.column * params.gemm.depth + depth.k]);
     }
-    return b[start + depth.k * params.gemm.columns + column.column];
+    return f32(b[start + depth.k * params.gemm.columns + column.column]);
 }
 
 fn store(row: u32, column: Column, value: f32) {
     let start = tile.split * params.gemm.len + tile.layer * params.gemm.rows * params.gemm.columns;
-    out[start + row * params.gemm.columns + column.column] = value;
+    out[start + row * params.gemm.columns + column.column] = real_out(value);
 }
 
 @compute @workgroup_size(GROUP_N, GROUP_M)

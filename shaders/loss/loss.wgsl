@@ -12,8 +12,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> p: array<f32>;
-@group(0) @binding(2) var<storage, read> t: array<f32>;
+@group(0) @binding(1) var<storage, read> p: array<real_p>;
+@group(0) @binding(2) var<storage, read> t: array<real_t>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 // 0 absolute, 1 squared, 2 cross-entropy of logits
@@ -37,7 +37,7 @@ fn main(
     let end = min(start + params.share, params.len);
     var sum = 0.0;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        sum += distance_of(p[i], t[i]);
+        sum += distance_of(f32(p[i]), f32(t[i]));
     }
     sum = workgroup_sum(sum, local_index);
     if local_index == 0u {

@@ -11,10 +11,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> p: array<vec4f>;
-@group(0) @binding(2) var<storage, read> t: array<vec4f>;
+@group(0) @binding(1) var<storage, read> p: array<vec4<real_p>>;
+@group(0) @binding(2) var<storage, read> t: array<vec4<real_t>>;
 @group(0) @binding(3) var<storage, read> g: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<real_out>>;
 
 // 0 absolute, 1 squared, 2 cross-entropy of logits
 override KIND: u32 = 0u;
@@ -38,5 +38,5 @@ fn main(
     if i >= params.len {
         return;
     }
-    out[i] = g[0] * params.scale * slope(p[i], t[i]);
+    out[i] = vec4<real_out>(g[0] * params.scale * slope(vec4f(p[i]), vec4f(t[i])));
 }

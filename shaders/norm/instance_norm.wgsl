@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 // Write r, a value a plane, rather than the normalised plane.
 override RSTD: bool = false;
@@ -34,27 +34,27 @@ fn main(
     }
     let start = plane * params.len;
     let end = start + params.len;
-    let pivot = x[start];
+    let pivot = f32(x[start]);
     var sum = 0.0;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        sum += x[i] - pivot;
+        sum += f32(x[i]) - pivot;
     }
     let mean = workgroup_sum(sum, local_index) / f32(params.len);
     sum = 0.0;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        let deviation = x[i] - pivot - mean;
+        let deviation = f32(x[i]) - pivot - mean;
         sum += deviation * deviation;
     }
     let variance = workgroup_sum(sum, local_index) / f32(params.len);
     let r = 1.0 / sqrt(variance + params.eps);
     if RSTD {
         if local_index == 0u {
-            out[plane] = r;
+            out[plane] = real_out(r);
         }
         return;
     }
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        let normed = (x[i] - pivot - mean) * r;
-        out[i] = select(SLOPE * normed, normed, normed > 0.0);
+        let normed = (f32(x[i]) - pivot - mean) * r;
+        out[i] = real_out(select(SLOPE * normed, normed, normed > 0.0));
     }
 }

@@ -12,9 +12,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read> g: array<real_g>;
+@group(0) @binding(3) var<storage, read_write> out: array<real_out>;
 
 // Factor that g gets first where x̂ is not above zero: a leaky relu follows the norm. 1 is none.
 override SLOPE: f32 = 1.0;
@@ -25,8 +25,8 @@ fn through(g: f32, deviation: f32) -> f32 {
 }
 
 fn deviations(i: u32, pivot: vec2f, mean: vec2f) -> vec2f {
-    let x_deviation = x[i] - pivot.x - mean.x;
-    return vec2f(x_deviation, through(g[i], x_deviation) - pivot.y - mean.y);
+    let x_deviation = f32(x[i]) - pivot.x - mean.x;
+    return vec2f(x_deviation, through(f32(g[i]), x_deviation) - pivot.y - mean.y);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -42,17 +42,17 @@ fn main(
     let start = plane * params.len;
     let end = start + params.len;
     // All is told from the first values, so that large offsets cost no bits.
-    let pivot = vec2f(x[start], g[start]);
+    let pivot = vec2f(f32(x[start]), f32(g[start]));
     var sum = vec2f(0.0);
     for (var i = start + local_index; i < end; i += WORKGROUP) {
-        sum += vec2f(x[i], g[i]) - pivot;
+        sum += vec2f(f32(x[i]), f32(g[i])) - pivot;
     }
     var mean = workgroup_sum2(sum, local_index) / f32(params.len);
     if SLOPE != 1.0 {
         // What passes of g is known only now that the mean of x is.
         sum = vec2f(0.0);
         for (var i = start + local_index; i < end; i += WORKGROUP) {
-            sum.y += through(g[i], x[i] - pivot.x - mean.x) - pivot.y;
+            sum.y += through(f32(g[i]), f32(x[i]) - pivot.x - mean.x) - pivot.y;
         }
         mean.y = workgroup_sum2(sum, local_index).y / f32(params.len);
     }
@@ -66,6 +66,6 @@ fn main(
     let along = moments.y * r * r;
     for (var i = start + local_index; i < end; i += WORKGROUP) {
         let deviation = deviations(i, pivot, mean);
-        out[i] = r * (deviation.y - deviation.x * along);
+        out[i] = real_out(r * (deviation.y - deviation.x * along));
     }
 }

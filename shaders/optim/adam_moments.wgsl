@@ -1,4 +1,4 @@
-// Adam's moments after a gradient g: m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g², where all m
+// Adam's moments after a gradient g, which is multiplied by a factor first: m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g², where all m
 // stand before all v. An invocation does one of each.
 
 #import lib/index.wgsl
@@ -8,6 +8,7 @@ struct Params {
     len: u32,
     beta1: f32,
     beta2: f32,
+    factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,6 +29,7 @@ fn main(
         return;
     }
     let v = params.len + i;
-    out[i] = params.beta1 * moments[i] + (1.0 - params.beta1) * g[i];
-    out[v] = params.beta2 * moments[v] + (1.0 - params.beta2) * g[i] * g[i];
+    let gradient = params.factor * g[i];
+    out[i] = params.beta1 * moments[i] + (1.0 - params.beta1) * gradient;
+    out[v] = params.beta2 * moments[v] + (1.0 - params.beta2) * gradient * gradient;
 }

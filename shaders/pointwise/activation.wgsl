@@ -11,8 +11,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<real_x>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<real_out>>;
 
 // 0 relu, 1 leaky relu, 2 tanh, 3 sigmoid
 override KIND: u32 = 0u;
@@ -37,5 +37,5 @@ fn main(
     if i >= params.len {
         return;
     }
-    out[i] = activation(x[i]);
+    out[i] = vec4<real_out>(activation(vec4f(x[i])));
 }

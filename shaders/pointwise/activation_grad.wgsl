@@ -11,9 +11,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> y: array<vec4f>;
-@group(0) @binding(2) var<storage, read> g: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(1) var<storage, read> y: array<vec4<real_y>>;
+@group(0) @binding(2) var<storage, read> g: array<vec4<real_g>>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<real_out>>;
 
 // 0 relu, 1 leaky relu, 2 tanh, 3 sigmoid
 override KIND: u32 = 0u;
@@ -38,5 +38,5 @@ fn main(
     if i >= params.len {
         return;
     }
-    out[i] = gradient(y[i], g[i]);
+    out[i] = vec4<real_out>(gradient(vec4f(y[i]), vec4f(g[i])));
 }

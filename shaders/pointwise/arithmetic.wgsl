@@ -8,9 +8,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<real_a>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<real_b>>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<real_out>>;
 
 // 0 sum, 1 difference, 2 product
 override KIND: u32 = 0u;
@@ -34,5 +34,5 @@ fn main(
     if i >= params.len {
         return;
     }
-    out[i] = combine(a[i], b[i]);
+    out[i] = vec4<real_out>(combine(vec4f(a[i]), vec4f(b[i])));
 }

@@ -14,8 +14,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> from_: array<f32>;
-@group(0) @binding(2) var<storage, read_write> to: array<f32>;
+@group(0) @binding(1) var<storage, read> from_: array<real_from>;
+@group(0) @binding(2) var<storage, read_write> to: array<real_to>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -32,5 +32,5 @@ fn main(
     let stretch = i / params.piece;
     let at = i - stretch * params.piece;
     to[stretch * params.to_stretch + params.to_at + at] =
-        from_[stretch * params.from_stretch + params.from_at + at];
+        real_to(f32(from_[stretch * params.from_stretch + params.from_at + at]));
 }

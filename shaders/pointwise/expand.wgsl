@@ -12,8 +12,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<real_out>>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -40,7 +40,7 @@ fn main(
     var start = row_start(row);
     var values: vec4f;
     for (var lane = 0u; lane < 4u; lane++) {
-        values[lane] = x[start + column * params.steps.w];
+        values[lane] = f32(x[start + column * params.steps.w]);
         column++;
         if column == params.extents.w {
             column = 0u;
@@ -48,5 +48,5 @@ fn main(
             start = row_start(row);
         }
     }
-    out[i] = values;
+    out[i] = vec4<real_out>(values);
 }

@@ -8,7 +8,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<real_out>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -20,6 +20,6 @@ fn main(
 ) {
     let i = flat_index(workgroup_id, num_workgroups, local_index, WORKGROUP);
     if i < params.len {
-        out[i] = params.value;
+        out[i] = real_out(params.value);
     }
 }

@@ -10,8 +10,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<real_x>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<real_out>>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -25,5 +25,5 @@ fn main(
     if i >= params.len {
         return;
     }
-    out[i] = params.scale * x[i] + params.shift;
+    out[i] = vec4<real_out>(params.scale * vec4f(x[i]) + params.shift);
 }

@@ -20,8 +20,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override LANES: u32 = 1u;
 const WORKGROUP: u32 = 256u;
@@ -46,12 +46,12 @@ fn main(
         let end = min((split + 1u) * params.split, params.count);
         if params.summed_inner == params.count {
             for (var i = split * params.split + lane; i < end; i += LANES) {
-                sum += x[start + i * params.summed_inner_step];
+                sum += f32(x[start + i * params.summed_inner_step]);
             }
         } else {
             for (var i = split * params.split + lane; i < end; i += LANES) {
-                sum += x[start + i / params.summed_inner * params.summed_step
-                    + i % params.summed_inner * params.summed_inner_step];
+                sum += f32(x[start + i / params.summed_inner * params.summed_step
+                    + i % params.summed_inner * params.summed_inner_step]);
             }
         }
     }
@@ -67,6 +67,6 @@ fn main(
         sum = tree[local_index];
     }
     if lane == 0u && output < params.outputs {
-        out[output] = sum;
+        out[output] = real_out(sum);
     }
 }

@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -36,8 +36,8 @@ fn main(
     var sum = 0.0;
     for (var down = 0u; down < kernel; down++) {
         for (var across = 0u; across < kernel; across++) {
-            sum += x[start + down * params.width + across];
+            sum += f32(x[start + down * params.width + across]);
         }
     }
-    out[i] = sum / f32(kernel * kernel);
+    out[i] = real_out(sum / f32(kernel * kernel));
 }

@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> g: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> g: array<real_g>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -36,7 +36,7 @@ fn main(
     var value = 0.0;
     // Pixels at the end that fill no square have no part in a mean.
     if y < params.down && x < params.across {
-        value = g[(plane * params.down + y) * params.across + x] / f32(kernel * kernel);
+        value = f32(g[(plane * params.down + y) * params.across + x]) / f32(kernel * kernel);
     }
-    out[i] = value;
+    out[i] = real_out(value);
 }

@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override REFLECT: bool = true;
 override WORKGROUP: u32 = 256u;
@@ -44,7 +44,7 @@ fn main(
     let x_at = origin(i - row * params.padded_width, params.left, params.width);
     var value = 0.0;
     if y < params.height && x_at < params.width {
-        value = x[(plane * params.height + y) * params.width + x_at];
+        value = f32(x[(plane * params.height + y) * params.width + x_at]);
     }
-    out[i] = value;
+    out[i] = real_out(value);
 }

@@ -14,8 +14,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> g: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> g: array<real_g>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override REFLECT: bool = true;
 override WORKGROUP: u32 = 256u;
@@ -59,9 +59,9 @@ fn main(
         let start = (plane * params.padded_height + rows[down]) * params.padded_width;
         for (var across = 0u; across < 3u; across++) {
             if columns[across] != NOWHERE {
-                sum += g[start + columns[across]];
+                sum += f32(g[start + columns[across]]);
             }
         }
     }
-    out[i] = sum;
+    out[i] = real_out(sum);
 }

@@ -12,8 +12,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real_x>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override BILINEAR: bool = false;
 override WORKGROUP: u32 = 256u;
@@ -35,11 +35,11 @@ fn main(
     let across = between(i - row * large.y, params.factor, params.width);
     let top = (plane * params.height + down.first) * params.width;
     if !BILINEAR {
-        out[i] = x[top + across.first];
+        out[i] = real_out(f32(x[top + across.first]));
         return;
     }
     let bottom = (plane * params.height + down.second) * params.width;
-    let above = mix(x[top + across.first], x[top + across.second], across.weight);
-    let below = mix(x[bottom + across.first], x[bottom + across.second], across.weight);
-    out[i] = mix(above, below, down.weight);
+    let above = mix(f32(x[top + across.first]), f32(x[top + across.second]), across.weight);
+    let below = mix(f32(x[bottom + across.first]), f32(x[bottom + across.second]), across.weight);
+    out[i] = real_out(mix(above, below, down.weight));
 }

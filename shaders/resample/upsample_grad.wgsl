@@ -12,8 +12,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> g: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> g: array<real_g>;
+@group(0) @binding(2) var<storage, read_write> out: array<real_out>;
 
 override BILINEAR: bool = false;
 override WORKGROUP: u32 = 256u;
@@ -57,9 +57,9 @@ fn main(
         let start = (plane * large.x + down) * large.y;
         var line = 0.0;
         for (var across = columns.x; across < columns.y; across++) {
-            line += part(across, x, params.width) * g[start + across];
+            line += part(across, x, params.width) * f32(g[start + across]);
         }
         sum += part(down, y, params.height) * line;
     }
-    out[i] = sum;
+    out[i] = real_out(sum);
 }

@@ -4,7 +4,7 @@
 #import lib/tiles.wgsl
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> grad: array<f32>;
+@group(0) @binding(1) var<storage, read> grad: array<real_grad>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 #import lib/winograd.wgsl
@@ -26,7 +26,7 @@ fn main(
         for (var y = 0u; y < 4u; y++) {
             column[y] = 0.0;
             if 4u * tile.y + y < params.height && 4u * tile.x + x < params.width {
-                column[y] = grad[tile.plane + (4u * tile.y + y) * params.width + 4u * tile.x + x];
+                column[y] = f32(grad[tile.plane + (4u * tile.y + y) * params.width + 4u * tile.x + x]);
             }
         }
         columns[x] = result_adjoint(column);

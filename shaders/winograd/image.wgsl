@@ -4,7 +4,7 @@
 #import lib/tiles.wgsl
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> image: array<f32>;
+@group(0) @binding(1) var<storage, read> image: array<real_image>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 #import lib/winograd.wgsl
@@ -29,7 +29,7 @@ fn main(
         for (var y = 0u; y < 6u; y++) {
             column[y] = 0.0;
             if top + y < params.height && left + x < params.width {
-                column[y] = image[tile.plane + (top + y) * params.width + left + x];
+                column[y] = f32(image[tile.plane + (top + y) * params.width + left + x]);
             }
         }
         columns[x] = image_transform(column);

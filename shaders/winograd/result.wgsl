@@ -6,7 +6,7 @@
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> products: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<real_out>;
 
 #import lib/winograd.wgsl
 
@@ -39,7 +39,7 @@ fn main(
         ));
         for (var x = 0u; x < 4u; x++) {
             if 4u * tile.y + y < params.height && 4u * tile.x + x < params.width {
-                out[tile.plane + (4u * tile.y + y) * params.width + 4u * tile.x + x] = row[x] + added;
+                out[tile.plane + (4u * tile.y + y) * params.width + 4u * tile.x + x] = real_out(row[x] + added);
             }
         }
     }

@@ -298,7 +298,7 @@ impl Compiler {
 
 /// A kernel as wgpu hands it to Vulkan, without checks of bounds.
 fn spirv(kernel: &Kernel, overrides: &[(&'static str, f64)]) -> Result<Vec<u32>> {
-    let module = naga::front::wgsl::parse_str(kernel.source)?;
+    let module = naga::front::wgsl::parse_str(&kernel.wgsl(&[]))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let constants = overrides
         .iter()

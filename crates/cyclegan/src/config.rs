@@ -1,5 +1,6 @@
 use nn::{AdamConfig, GanMode, Init, Linear, Norm};
 use serde::{Deserialize, Serialize};
+use tensor::Precision;
 
 /// Everything that determines a run but its data and its device. It is stored in every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub epochs: u64,
     /// The share of the run at its end over which the learning rate falls to zero.
     pub decay: f32,
+    /// What the values between a network's layers are stored in.
+    pub precision: Stored,
     /// Seed of weights, data order, augmentation and pools.
     pub seed: u64,
 
@@ -67,6 +70,27 @@ pub enum Preset {
     Demo,
     /// The reference's numbers.
     Paper,
+}
+
+/// What values are stored in; they are computed in `f32` in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stored {
+    /// All in `f32`.
+    Single,
+    /// Pictures, what layers make of them and the gradients of that in `f16`; parameters, their gradients
+    /// and losses in `f32`. For GPUs.
+    Mixed,
+}
+
+impl Stored {
+    /// That of pictures.
+    pub fn of_pictures(self) -> Precision {
+        match self {
+            Stored::Single => Precision::Single,
+            Stored::Mixed => Precision::Half,
+        }
+    }
 }
 
 /// The generators there are.
@@ -136,6 +160,7 @@ impl Config {
             steps: 0,
             epochs: 200,
             decay: 0.5,
+            precision: Stored::Single,
             seed: 1,
             generator: GeneratorKind::Resnet9blocks,
             ngf: 64,

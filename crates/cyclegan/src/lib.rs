@@ -10,7 +10,7 @@ mod seeds;
 mod step;
 mod unet;
 
-pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset};
+pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset, Stored};
 pub use discriminator::discriminator;
 pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;

@@ -1,9 +1,9 @@
 use nn::{
-    Adam, GanLoss, Module, Param, StateDict, StateError, Weights, load_state, parameters,
-    state_dict,
+    Adam, GanLoss, LossScale, Module, Param, StateDict, StateError, Weights, load_state,
+    parameters, state_dict,
 };
 use tensor::ops::Loss;
-use tensor::{Device, Reading, Result, Tensor, grad, no_grad};
+use tensor::{Device, Precision, Reading, Result, Tensor, no_grad};
 
 use crate::{Config, Generator, ImagePool, Stream, discriminator, generator, rng};
 
@@ -23,6 +23,9 @@ pub struct CycleGan {
     lambda_b: f32,
     lambda_identity: f32,
     seed: u64,
+    /// What pictures, and all that is computed from them, are stored in.
+    precision: Precision,
+    steps: u64,
 }
 
 /// The terms of the objective, weighted as they enter it.
@@ -156,10 +159,19 @@ impl CycleGan {
         let both = |a: &dyn Module, b: &dyn Module| -> Vec<Param> {
             parameters(a).into_iter().chain(parameters(b)).collect()
         };
-        let adam = config.adam();
+        let precision = config.precision.of_pictures();
+        let optimiser = |parameters: Vec<Param>| -> Result<Adam> {
+            let adam = Adam::new(parameters, config.adam())?;
+            Ok(match precision {
+                Precision::Single => adam,
+                Precision::Half => adam.with_loss_scale(),
+            })
+        };
+        // A device without half precision should say so before anything else is done.
+        Tensor::zeros([], device)?.to_precision(precision)?;
         Ok(CycleGan {
-            generators: Adam::new(both(&g_a, &g_b), adam)?,
-            discriminators: Adam::new(both(&*d_a, &*d_b), adam)?,
+            generators: optimiser(both(&g_a, &g_b))?,
+            discriminators: optimiser(both(&*d_a, &*d_b))?,
             g_a,
             g_b,
             d_a,
@@ -171,6 +183,8 @@ impl CycleGan {
             lambda_b: config.lambda_b,
             lambda_identity: config.lambda_identity,
             seed: config.seed,
+            precision,
+            steps: 0,
         })
     }
 
@@ -185,20 +199,22 @@ impl CycleGan {
         real_b: &Tensor,
         learning_rate: f32,
     ) -> Result<Losses<Tensor>> {
+        let [real_a, real_b] = &self.stored([real_a, real_b])?;
         let (translation, identity) = self.translate_all(real_a, real_b)?;
         let objective = self.generator_objective(real_a, real_b, &translation, identity)?;
-        let gradients = gradients_of(&objective.total()?, &self.generators)?;
-        self.generators.step(&gradients, learning_rate)?;
+        self.generators
+            .minimise(&objective.total()?, learning_rate)?;
         let objective = objective.detach();
 
-        let rng = &mut rng(self.seed, Stream::Pool, self.discriminators.steps());
+        let rng = &mut rng(self.seed, Stream::Pool, self.steps);
         let Translation { fake_a, fake_b, .. } = translation;
         let fake_b = self.fakes_b.query(&fake_b, rng)?;
         let fake_a = self.fakes_a.query(&fake_a, rng)?;
         let d_a = self.discriminator_loss(&*self.d_a, real_b, &fake_b)?;
         let d_b = self.discriminator_loss(&*self.d_b, real_a, &fake_a)?;
-        let gradients = gradients_of(&d_a.add(&d_b)?, &self.discriminators)?;
-        self.discriminators.step(&gradients, learning_rate)?;
+        self.discriminators
+            .minimise(&d_a.add(&d_b)?, learning_rate)?;
+        self.steps += 1;
         Ok(objective.with_discriminators(&d_a, &d_b))
     }
 
@@ -207,6 +223,7 @@ impl CycleGan {
     /// # Errors
     /// When the networks can't take the pictures' size, or the device fails.
     pub fn translate(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
+        let [real_a, real_b] = &self.stored([real_a, real_b])?;
         let fake_b = self.g_a.forward(real_a)?;
         let rec_a = self.g_b.forward(&fake_b)?;
         let fake_a = self.g_b.forward(real_b)?;
@@ -217,6 +234,12 @@ impl CycleGan {
             fake_a,
             rec_b,
         })
+    }
+
+    /// Pictures in the precision that the run is computed in.
+    fn stored(&self, [a, b]: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        let precision = self.precision;
+        Ok([a.to_precision(precision)?, b.to_precision(precision)?])
     }
 
     /// As [`CycleGan::translate`], and for the identity loss, where there is one, each generator's
@@ -324,23 +347,32 @@ impl CycleGan {
 
     /// Steps taken.
     pub fn steps(&self) -> u64 {
-        self.generators.steps()
+        self.steps
+    }
+
+    /// How the generators' and the discriminators' losses are scaled, in mixed precision.
+    pub fn loss_scales(&self) -> Option<[LossScale; 2]> {
+        let scale = |adam: &Adam| adam.loss_scale().copied();
+        Some([scale(&self.generators)?, scale(&self.discriminators)?])
     }
 
     /// Everything that training goes on from: networks as `G_A/…`, moments as `adam_G/…`, pools as
     /// `pool_A/…`.
-    pub fn state(&self) -> StateDict {
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn state(&self) -> Result<StateDict> {
         let mut state = StateDict::new();
         for (name, network) in self.networks() {
             state.extend(state_dict(network, &format!("{name}/")));
         }
-        state.extend(self.generators.state("adam_G/"));
-        state.extend(self.discriminators.state("adam_D/"));
+        state.extend(self.generators.state("adam_G/")?);
+        state.extend(self.discriminators.state("adam_D/")?);
         for (name, pool) in [("pool_A", &self.fakes_a), ("pool_B", &self.fakes_b)] {
             let images = pool.images().iter().enumerate();
             state.extend(images.map(|(i, image)| (format!("{name}/{i}"), image.clone())));
         }
-        state
+        Ok(state)
     }
 
     /// Takes up the networks alone, as a checkpoint or fixture names them.
@@ -359,6 +391,7 @@ impl CycleGan {
     /// When a tensor is missing or of another shape.
     pub fn load_state(&mut self, state: &StateDict, steps: u64) -> Result<(), StateError> {
         self.load_networks(state)?;
+        self.steps = steps;
         self.generators.load_state(state, "adam_G/", steps)?;
         self.discriminators.load_state(state, "adam_D/", steps)?;
         for (name, pool) in [("pool_A", &mut self.fakes_a), ("pool_B", &mut self.fakes_b)] {
@@ -395,13 +428,6 @@ fn forward_both(network: &dyn Module, batches: [&Tensor; 2]) -> Result<[Tensor; 
     let [first, second] = batches.map(|batch| batch.shape().nchw()[0]);
     let both = network.forward(&Tensor::concat(&batches, 0)?)?;
     Ok([both.narrow(0, 0, first)?, both.narrow(0, first, second)?])
-}
-
-/// Gradients of a loss for the parameters that an optimiser moves, and for no others: the networks
-/// it does not move are frozen.
-fn gradients_of(loss: &Tensor, optimiser: &Adam) -> Result<Vec<Tensor>> {
-    let values = optimiser.values();
-    grad(loss, &values.iter().collect::<Vec<_>>())
 }
 
 /// The terms that both generators are trained on.

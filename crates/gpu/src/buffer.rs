@@ -4,11 +4,31 @@ use crate::Result;
 use crate::context::Shared;
 use std::sync::{Arc, OnceLock};
 
-/// A handle to `f32` elements on a device. Clones share them; on the last drop the memory goes
+/// How a buffer's elements are stored. Kernels compute in single precision whichever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// `f32`
+    #[default]
+    Single,
+    /// `f16`: half the memory, eleven bits of precision and nothing over 65,504.
+    Half,
+}
+
+impl Precision {
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Precision::Single => 4,
+            Precision::Half => 2,
+        }
+    }
+}
+
+/// A handle to floating-point elements on a device. Clones share them; on the last drop the memory goes
 /// back to the pool of its [`Context`](crate::Context), where later buffers find it.
 ///
 /// Contents are undefined until written. A binding spans the length rounded up to four
-/// elements, so that a kernel may see a buffer as `vec4f`s to its end: kernels take lengths
+/// elements or more, so that a kernel may see a buffer as `vec4`s to its end: kernels take lengths
 /// from their parameters, not from `arrayLength`.
 #[derive(Debug, Clone)]
 pub struct Buffer(Arc<Inner>);
@@ -18,15 +38,23 @@ struct Inner {
     /// Taken out on drop.
     raw: Option<wgpu::Buffer>,
     len: usize,
+    precision: Precision,
     class: u64,
     shared: Arc<Shared>,
 }
 
 impl Buffer {
-    pub(crate) fn new(raw: wgpu::Buffer, len: usize, class: u64, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        raw: wgpu::Buffer,
+        len: usize,
+        precision: Precision,
+        class: u64,
+        shared: Arc<Shared>,
+    ) -> Self {
         Buffer(Arc::new(Inner {
             raw: Some(raw),
             len,
+            precision,
             class,
             shared,
         }))
@@ -42,12 +70,22 @@ impl Buffer {
         self.0.len == 0
     }
 
+    /// How its elements are stored.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
+    }
+
+    /// Bytes that its elements take, as copies count them: by fours.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.0.len.max(1) as u64 * self.0.precision.bytes()).next_multiple_of(4)
+    }
+
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         self.0.raw.as_ref().expect("taken only by drop")
     }
 
     pub(crate) fn binding(&self) -> wgpu::BufferBinding<'_> {
-        let size = (self.0.len.max(1) as u64 * 4).next_multiple_of(16);
+        let size = self.bytes().next_multiple_of(16);
         wgpu::BufferBinding {
             buffer: self.raw(),
             offset: 0,
@@ -80,6 +118,7 @@ pub struct Pending {
     pub(crate) shared: Arc<Shared>,
     pub(crate) staging: wgpu::Buffer,
     pub(crate) len: usize,
+    pub(crate) precision: Precision,
     pub(crate) submission: wgpu::SubmissionIndex,
     pub(crate) mapped: Arc<OnceLock<Result<(), wgpu::BufferAsyncError>>>,
 }
@@ -98,7 +137,15 @@ impl Pending {
             .staging
             .get_mapped_range(..)
             .map_err(|error| recorder.error(error))?;
-        let mut data: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
+        let mut data: Vec<f32> = match self.precision {
+            Precision::Single => bytemuck::pod_collect_to_vec(&view),
+            Precision::Half => view
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&bytes| half::f16::from_le_bytes(bytes).to_f32())
+                .collect(),
+        };
         data.truncate(self.len);
         Ok(data)
     }

@@ -1,7 +1,7 @@
 //! The door to a device.
 
 use crate::adapter::{self, AdapterInfo, Choice};
-use crate::buffer::{Buffer, Pending};
+use crate::buffer::{Buffer, Pending, Precision};
 use crate::pipeline::Checks;
 use crate::pool::{self, Memory, Pool};
 use crate::profile::{KernelTime, Profiler};
@@ -64,7 +64,7 @@ pub struct Limits {
     pub subgroup_size: (u32, u32),
     /// Whether WGSL's subgroup operations work.
     pub subgroups: bool,
-    /// Whether `enable f16;` works.
+    /// Whether buffers can be in half precision.
     pub f16: bool,
     /// Whether kernels are timed by the device itself.
     pub timestamps: bool,
@@ -150,9 +150,22 @@ impl Context {
     /// [`Error::BufferTooLarge`] over [`Context::max_buffer_len`]; [`Error::OutOfMemory`] where
     /// there is no room, even without the pool's free buffers.
     pub fn alloc(&self, len: usize) -> Result<Buffer> {
+        self.alloc_in(Precision::Single, len)
+    }
+
+    /// As [`Context::alloc`], with elements of a precision.
+    ///
+    /// # Errors
+    /// [`Error::NoHalf`] for half precision on a device without [`Limits::f16`], too.
+    pub fn alloc_in(&self, precision: Precision, len: usize) -> Result<Buffer> {
         let shared = &self.0;
+        if precision == Precision::Half && !shared.limits.f16 {
+            return Err(Error::NoHalf {
+                device: shared.info.to_string(),
+            });
+        }
         let limit = shared.limits.binding_bytes;
-        let requested = (len as u64).saturating_mul(4);
+        let requested = (len as u64).saturating_mul(precision.bytes());
         if requested > limit {
             let device = shared.info.to_string();
             return Err(Error::BufferTooLarge {
@@ -184,7 +197,7 @@ impl Context {
                 raw
             }
         };
-        Ok(Buffer::new(raw, len, class, shared.clone()))
+        Ok(Buffer::new(raw, len, precision, class, shared.clone()))
     }
 
     /// A buffer with a copy of `data`. Submits what is recorded.
@@ -217,7 +230,7 @@ impl Context {
         if !buffer.belongs_to(shared) {
             return Err(recorder.error("a download of another device's buffer"));
         }
-        let bytes = buffer.len().max(1) as u64 * 4;
+        let bytes = buffer.bytes();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = match recorder.create_buffer(bytes, usage)? {
             Some(staging) => staging,
@@ -244,6 +257,7 @@ impl Context {
             shared: shared.clone(),
             staging,
             len: buffer.len(),
+            precision: buffer.precision(),
             submission,
             mapped,
         })

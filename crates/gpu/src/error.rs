@@ -70,6 +70,16 @@ pub enum Error {
         device: String,
     },
 
+    /// Half precision where the device has none.
+    #[error(
+        "{device} cannot compute with half precision (WebGPU's shader-f16); \
+         use --precision single"
+    )]
+    NoHalf {
+        /// The device.
+        device: String,
+    },
+
     /// The device is gone: unplugged, reset by a watchdog, or destroyed. Nothing on it survives.
     #[error(
         "{device} was lost: {reason}. Its memory is gone; start again from the last checkpoint, \

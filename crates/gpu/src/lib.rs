@@ -32,7 +32,7 @@ pub mod testing;
 mod tuner;
 
 pub use adapter::{AdapterInfo, Backend, Choice, Kind, adapters};
-pub use buffer::{Buffer, Pending};
+pub use buffer::{Buffer, Pending, Precision};
 pub use context::{Context, Limits, Options};
 pub use error::{Error, Result};
 pub use pipeline::Checks;

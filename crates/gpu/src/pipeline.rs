@@ -33,12 +33,15 @@ pub(crate) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-type Key = (&'static str, Vec<(&'static str, u64)>);
+/// A kernel's name, and which of its storage is in half precision.
+type Variant = (&'static str, Vec<bool>);
+
+type Key = (Variant, Vec<(&'static str, u64)>);
 
 #[derive(Debug)]
 pub(crate) struct Pipelines {
     checks: Checks,
-    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    modules: HashMap<Variant, wgpu::ShaderModule>,
     pipelines: HashMap<Key, Arc<Pipeline>>,
 }
 
@@ -51,11 +54,13 @@ impl Pipelines {
         }
     }
 
-    /// The pipeline of a kernel with some overrides, compiled at first use.
+    /// The pipeline of a kernel with some overrides and some storage in half precision, compiled at first
+    /// use.
     pub fn get(
         &mut self,
         device: &wgpu::Device,
         kernel: &'static Kernel,
+        half: &[bool],
         overrides: &[(&'static str, f64)],
     ) -> Result<Arc<Pipeline>, String> {
         let mut constants: Vec<_> = overrides
@@ -63,17 +68,18 @@ impl Pipelines {
             .map(|&(name, value)| (name, value.to_bits()))
             .collect();
         constants.sort_unstable();
-        let key = (kernel.name, constants);
+        let variant = (kernel.name, half.to_vec());
+        let key = (variant.clone(), constants);
         if let Some(pipeline) = self.pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let pipeline = self.compile(device, kernel, overrides);
+        let pipeline = self.compile(device, kernel, half, overrides);
         let internal = pollster::block_on(internal.pop());
         let validation = pollster::block_on(validation.pop());
         if let Some(error) = validation.or(internal) {
-            self.modules.remove(kernel.name);
+            self.modules.remove(&variant);
             return Err(format!("it does not compile with {overrides:?}: {error}"));
         }
         let pipeline = Arc::new(pipeline);
@@ -85,16 +91,18 @@ impl Pipelines {
         &mut self,
         device: &wgpu::Device,
         kernel: &'static Kernel,
+        half: &[bool],
         overrides: &[(&'static str, f64)],
     ) -> Pipeline {
         let checked = self.checks == Checks::On;
-        let module = self.modules.entry(kernel.name).or_insert_with(|| {
+        let variant = (kernel.name, half.to_vec());
+        let module = self.modules.entry(variant).or_insert_with(|| {
             let mut checks = wgpu::ShaderRuntimeChecks::unchecked();
             checks.bounds_checks = checked;
             checks.int_div_checks = checked;
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
-                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+                source: wgpu::ShaderSource::Wgsl(kernel.wgsl(half).into()),
             };
             // SAFETY: kernels are our own, compiled into the program: their loops end, and the
             // tests run them with bounds and divisions checked.

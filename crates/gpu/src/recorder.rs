@@ -2,7 +2,7 @@
 
 use crate::pipeline::{Checks, Pipeline, Pipelines, binding_numbers};
 use crate::profile::Profiler;
-use crate::{Buffer, Error, Limits, Result};
+use crate::{Buffer, Error, Limits, Precision, Result};
 use shaders::{Binding, Kernel};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -186,7 +186,11 @@ impl Recorder {
         if groups.contains(&0) {
             return Ok(());
         }
-        let pipeline = self.pipelines.get(&self.device, kernel, overrides);
+        let half: Vec<bool> = buffers
+            .iter()
+            .map(|buffer| buffer.precision() == Precision::Half)
+            .collect();
+        let pipeline = self.pipelines.get(&self.device, kernel, &half, overrides);
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
             Err(reason) => {
@@ -336,6 +340,11 @@ fn check(dispatch: &Dispatch<'_>, limits: &Limits) -> Result<(), String> {
         if binding == Binding::ReadWrite && buffers.iter().enumerate().any(same) {
             return Err(format!(
                 "buffer {i} is written and bound twice; give the kernel a copy"
+            ));
+        }
+        if buffer.precision() == Precision::Half && kernel.reals[i].is_none() {
+            return Err(format!(
+                "buffer {i} is in half precision; the kernel takes single there"
             ));
         }
     }

@@ -1,7 +1,7 @@
 //! The engine on every adapter of this machine.
 
 use gpu::testing::{adapters_for_tests, destroy, run, trials};
-use gpu::{Buffer, Checks, Choice, Context, Dispatch, Error, Options, adapters, fold};
+use gpu::{Buffer, Checks, Choice, Context, Dispatch, Error, Options, Precision, adapters, fold};
 use libtest_mimic::{Failed, Trial};
 use shaders::{Binding, Kernel, Override};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ type Outcome = Result<(), Failed>;
 type Test = fn(&Context) -> Outcome;
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 16] = [
+    let tests: [(&str, Test); 17] = [
         ("fill", fill),
         ("round trips of all lengths", round_trips),
         (
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         ("overrides", overrides),
         ("profile", profile),
         ("refusals", refusals),
+        ("half precision", half_precision),
         ("a kernel that does not compile", broken_kernel),
         ("oversized buffers are refused", oversized),
         ("memory is limited, counted and trimmed", memory),
@@ -50,18 +51,19 @@ const SCALE: Kernel = Kernel {
     source: "
         struct Params { len: u32, bias: f32 }
         @group(0) @binding(0) var<uniform> params: Params;
-        @group(0) @binding(1) var<storage, read> input: array<f32>;
-        @group(0) @binding(2) var<storage, read_write> out: array<f32>;
+        @group(0) @binding(1) var<storage, read> input: array<real_input>;
+        @group(0) @binding(2) var<storage, read_write> out: array<real_out>;
         override WEIGHT: f32 = 1.0;
         override WORKGROUP: u32 = 64u;
         @compute @workgroup_size(WORKGROUP)
         fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                 @builtin(local_invocation_index) local: u32) {
             let i = (group.y * groups.x + group.x) * WORKGROUP + local;
-            if i < params.len { out[i] = WEIGHT * input[i] + params.bias; }
+            if i < params.len { out[i] = real_out(WEIGHT * f32(input[i]) + params.bias); }
         }",
     params_size: 8,
     bindings: &[Binding::Uniform, Binding::Read, Binding::ReadWrite],
+    reals: &[Some("real_input"), Some("real_out")],
     overrides: &[
         Override {
             name: "WEIGHT",
@@ -88,6 +90,7 @@ const INCREMENT: Kernel = Kernel {
         }",
     params_size: 0,
     bindings: &[Binding::ReadWrite],
+    reals: &[None],
     overrides: &[],
     workgroup_size: [64, 1, 1],
     workgroup_memory: 0,
@@ -401,6 +404,53 @@ fn refusals(context: &Context) -> Outcome {
     // None of this has harmed the device.
     context.dispatch(good)?;
     assert_eq!(context.download(&out)?, [1.0; 8]);
+    Ok(())
+}
+
+fn half_precision(context: &Context) -> Outcome {
+    if !context.limits().f16 {
+        let refused = context.alloc_in(Precision::Half, 1).unwrap_err();
+        assert!(matches!(refused, Error::NoHalf { .. }), "{refused}");
+        return Ok(());
+    }
+    // An odd number of elements, more than a vector of them.
+    let values = [1.0, -0.1, 1e-7, 70_000.0, 2049.0];
+    let input = context.upload(&values)?;
+    let run = |input: &Buffer, out: &Buffer, weight: f64| {
+        context.dispatch(Dispatch {
+            kernel: &SCALE,
+            overrides: &[("WEIGHT", weight)],
+            params: &params(input.len(), 0.0),
+            buffers: &[input, out],
+            groups: [1, 1, 1],
+        })
+    };
+    let half = context.alloc_in(Precision::Half, values.len())?;
+    run(&input, &half, 1.0)?;
+    // Subnormals may be flushed to zero.
+    let rounded = context.download(&half)?;
+    assert_eq!(rounded[..2], [1.0, -0.099_975_586]);
+    assert!((0.0..2e-7).contains(&rounded[2]), "{rounded:?}");
+    assert!(rounded[3] >= 65_504.0, "over the largest: {rounded:?}");
+    assert!([2048.0, 2050.0].contains(&rounded[4]), "{rounded:?}");
+    let single = context.alloc(values.len())?;
+    run(&half, &single, 2.0)?;
+    assert_eq!(context.download(&single)?[..2], [2.0, -0.199_951_17]);
+    let again = context.alloc_in(Precision::Half, values.len())?;
+    run(&half, &again, 1.0)?;
+    assert_eq!(context.download(&again)?[..2], rounded[..2]);
+    let dispatch = Dispatch {
+        kernel: &INCREMENT,
+        overrides: &[],
+        params: &[],
+        buffers: &[&half],
+        groups: [1, 1, 1],
+    };
+    let refused = context.dispatch(dispatch).unwrap_err().to_string();
+    assert!(
+        refused.contains("buffer 0 is in half precision"),
+        "{refused}"
+    );
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use tensor::ops::{AdamMoments, AdamUpdate};
-use tensor::{Result, Tensor, no_grad};
+use tensor::{Device, Result, Tensor, grad, no_grad};
 
-use crate::{Param, StateDict, StateError};
+use crate::{LossScale, Param, StateDict, StateError};
 
 /// Adam's constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +21,7 @@ pub struct Adam {
     /// For each parameter both moments, 2×len.
     moments: Vec<Tensor>,
     steps: u64,
+    loss_scale: Option<LossScale>,
 }
 
 impl Adam {
@@ -39,23 +40,47 @@ impl Adam {
             parameters,
             moments,
             steps: 0,
+            loss_scale: None,
         })
     }
 
-    /// The values to take gradients with respect to.
-    pub fn values(&self) -> Vec<Tensor> {
-        self.parameters.iter().map(Param::get).collect()
+    /// The same for losses that are computed in half precision.
+    pub fn with_loss_scale(self) -> Self {
+        Adam {
+            loss_scale: Some(LossScale::default()),
+            ..self
+        }
     }
 
-    /// One step along gradients in the order of [`Adam::values`].
+    /// One step down a loss. Gradients are taken with respect to the parameters that this optimiser moves,
+    /// and to no others: networks that it does not move are frozen.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn step(&mut self, gradients: &[Tensor], learning_rate: f32) -> Result<()> {
+    pub fn minimise(&mut self, loss: &Tensor, learning_rate: f32) -> Result<()> {
+        let values: Vec<Tensor> = self.parameters.iter().map(Param::get).collect();
+        let values: Vec<&Tensor> = values.iter().collect();
+        let Some(scale) = &mut self.loss_scale else {
+            return self.step(&grad(loss, &values)?, learning_rate, 1.0);
+        };
+        let factor = scale.factor();
+        let gradients = grad(&loss.scale(factor)?, &values)?;
+        if !scale.accepts(&gradients)? {
+            return Ok(());
+        }
+        self.step(&gradients, learning_rate, 1.0 / factor)
+    }
+
+    /// One step along gradients, a factor before each.
+    fn step(&mut self, gradients: &[Tensor], learning_rate: f32, factor: f32) -> Result<()> {
         let AdamConfig { beta1, beta2, eps } = self.config;
         self.steps += 1;
         let left = |beta: f32| 1.0 - f64::from(beta).powf(self.steps as f64);
-        let moments = AdamMoments { beta1, beta2 };
+        let moments = AdamMoments {
+            beta1,
+            beta2,
+            factor,
+        };
         let update = AdamUpdate {
             rate: (f64::from(learning_rate) / left(beta1)) as f32,
             v_scale: (1.0 / left(beta2).sqrt()) as f32,
@@ -72,18 +97,27 @@ impl Adam {
         })
     }
 
-    /// Steps taken.
-    pub fn steps(&self) -> u64 {
-        self.steps
+    /// How the loss is scaled, if it is.
+    pub fn loss_scale(&self) -> Option<&LossScale> {
+        self.loss_scale.as_ref()
     }
 
-    /// The moments as `{prefix}{index}`, for a checkpoint.
-    pub fn state(&self, prefix: &str) -> StateDict {
+    /// The moments as `{prefix}{index}`, and the loss scale, for a checkpoint.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn state(&self, prefix: &str) -> Result<StateDict> {
         let name = |(i, moments): (usize, &Tensor)| (format!("{prefix}{i}"), moments.clone());
-        self.moments.iter().enumerate().map(name).collect()
+        let mut state: StateDict = self.moments.iter().enumerate().map(name).collect();
+        if let Some(scale) = &self.loss_scale {
+            let values = Tensor::from_slice(&scale.values(), [3], &Device::Cpu)?;
+            state.insert(format!("{prefix}loss_scale"), values);
+        }
+        Ok(state)
     }
 
-    /// Takes up a state left by [`Adam::state`] after `steps` steps.
+    /// Takes up a state left by [`Adam::state`] after `steps` steps, those included that a loss scale
+    /// skipped.
     ///
     /// # Errors
     /// When moments are missing or of another shape.
@@ -101,6 +135,14 @@ impl Adam {
             .collect::<Result<_, _>>()?;
         self.moments = moments;
         self.steps = steps;
+        if let Some(values) = state.get(&format!("{prefix}loss_scale")) {
+            let values = values.to_vec()?.try_into();
+            let scale = LossScale::from_values(values.unwrap_or_default());
+            self.steps = steps.saturating_sub(scale.skipped().into());
+            if self.loss_scale.is_some() {
+                self.loss_scale = Some(scale);
+            }
+        }
         Ok(())
     }
 }

@@ -64,6 +64,11 @@ fn constant_for(kernel: &Kernel, constant: &str) -> String {
         .iter()
         .map(|binding| format!("Binding::{binding:?}"))
         .collect();
+    let reals: Vec<String> = kernel
+        .reals
+        .iter()
+        .map(|name| format!("{name:?}"))
+        .collect();
     let overrides: Vec<String> = kernel
         .overrides
         .iter()
@@ -72,12 +77,13 @@ fn constant_for(kernel: &Kernel, constant: &str) -> String {
     format!(
         "\n{docs}pub const {constant}: Kernel = Kernel {{\n    name: {name:?},\n    \
          source: {source:?},\n    params_size: {params},\n    bindings: &[{bindings}],\n    \
-         overrides: &[{overrides}],\n    workgroup_size: {size:?},\n    \
+         reals: &[{reals}],\n    overrides: &[{overrides}],\n    workgroup_size: {size:?},\n    \
          workgroup_memory: {memory},\n    subgroups: {subgroups},\n}};\n",
         name = kernel.name,
         source = kernel.source,
         params = kernel.params_size,
         bindings = bindings.join(", "),
+        reals = reals.join(", "),
         overrides = overrides.join(", "),
         size = kernel.workgroup_size,
         memory = kernel.workgroup_memory,

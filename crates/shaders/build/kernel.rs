@@ -2,8 +2,9 @@
 
 use crate::limits;
 use crate::source::{Error, Source};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Handle, Span, StorageAccess};
+use std::collections::BTreeSet;
 
 /// What the generated constant says.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub struct Kernel {
     pub source: String,
     pub params_size: u32,
     pub bindings: Vec<Binding>,
+    pub reals: Vec<Option<String>>,
     pub overrides: Vec<(String, Option<f64>)>,
     pub workgroup_size: [u32; 3],
     pub workgroup_memory: u32,
@@ -27,9 +29,41 @@ pub enum Binding {
     ReadWrite,
 }
 
-/// Reads a kernel out of its source, or says what is wrong with it and where.
-pub fn reflect(source: &Source) -> Result<Kernel, Error> {
-    let module = naga::front::wgsl::parse_str(&source.text).map_err(|error| {
+/// Half precision has to be asked for, before anything else.
+const ENABLE_F16: &str = "enable f16;\n";
+
+/// The names of all element types, `real_…`, in some WGSL.
+fn real_names(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("real_"))
+        .collect()
+}
+
+/// A source with one element type in half precision, or none: as the crate's `Kernel::wgsl` puts it together.
+fn wgsl(source: &Source, half: Option<&str>) -> String {
+    let enable = half.map_or("", |_| ENABLE_F16);
+    let aliases = real_names(&source.text).into_iter().map(|name| {
+        let real = if half == Some(name) { "f16" } else { "f32" };
+        format!("alias {name} = {real};\n")
+    });
+    format!("{enable}{}{}", source.text, aliases.collect::<String>())
+}
+
+/// Parses and validates a source, and says whether it takes subgroup operations.
+fn parse(source: &Source, half: Option<&str>) -> Result<(naga::Module, ModuleInfo, bool), Error> {
+    let before = half.map_or(0, |_| ENABLE_F16.len());
+    let at = |span: Option<Span>, message: String| {
+        let range = span.and_then(Span::to_range);
+        let span = range.map(|range| {
+            let shifted = |offset: usize| offset.saturating_sub(before) as u32;
+            Span::new(shifted(range.start), shifted(range.end))
+        });
+        match half {
+            Some(name) => at(source, span, format!("with {name} = f16: {message}")),
+            None => at(source, span, message),
+        }
+    };
+    let module = naga::front::wgsl::parse_str(&wgsl(source, half)).map_err(|error| {
         let mut message = error.message().to_owned();
         for label in error
             .labels()
@@ -42,12 +76,15 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
             message = format!("{message} ({note})");
         }
         let span = error.labels().next().map(|(span, _)| span);
-        at(source, span, message)
+        at(span, message)
     })?;
-    // What WebGPU has everywhere, so neither f64 nor f16; a kernel that passes only with subgroup
-    // operations says so.
+    // What WebGPU has everywhere, so no f64; a kernel that passes only with subgroup operations says so.
     let validate = |capabilities| {
-        Validator::new(ValidationFlags::all(), capabilities)
+        let precision = match half {
+            Some(_) => Capabilities::SHADER_FLOAT16,
+            None => Capabilities::empty(),
+        };
+        Validator::new(ValidationFlags::all(), capabilities | precision)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
@@ -60,8 +97,18 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
         // Of the nested spans (function, statement, expression) the shortest says most.
         let spans = error.spans().map(|(span, _)| *span);
         let span = spans.min_by_key(|span| span.to_range().map_or(0, |range| range.len()));
-        at(source, span, chain(error.as_inner()))
+        at(span, chain(error.as_inner()))
     })?;
+    Ok((module, info, subgroups))
+}
+
+/// Reads a kernel out of its source, or says what is wrong with it and where.
+pub fn reflect(source: &Source) -> Result<Kernel, Error> {
+    let (module, info, subgroups) = parse(source, None)?;
+    // Each alone: what mixes element types without converting them is found.
+    for name in real_names(&source.text) {
+        parse(source, Some(name))?;
+    }
 
     let entry = match module.entry_points.as_slice() {
         [entry] if entry.name == "main" && entry.stage == naga::ShaderStage::Compute => entry,
@@ -73,7 +120,7 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
             )));
         }
     };
-    let (params_size, bindings) = bindings(source, &module)?;
+    let (params_size, bindings, reals) = bindings(source, &module)?;
     let overrides = overrides(source, &module)?;
 
     // With the defaults in place, sizes that depend on overrides are numbers.
@@ -111,6 +158,7 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
         source: source.text.clone(),
         params_size,
         bindings,
+        reals,
         overrides,
         workgroup_size,
         workgroup_memory,
@@ -118,8 +166,13 @@ pub fn reflect(source: &Source) -> Result<Kernel, Error> {
     })
 }
 
-/// The size of the parameters and the bindings in order; see the crate's documentation.
-fn bindings(source: &Source, module: &naga::Module) -> Result<(u32, Vec<Binding>), Error> {
+/// The size of the parameters, the bindings in order, and the names of the storages' element types where these
+/// may be of either precision; see the crate's documentation.
+#[expect(clippy::type_complexity)]
+fn bindings(
+    source: &Source,
+    module: &naga::Module,
+) -> Result<(u32, Vec<Binding>, Vec<Option<String>>), Error> {
     let mut params_size = 0;
     let mut storage = Vec::new();
     for (handle, variable) in module.global_variables.iter() {
@@ -192,7 +245,20 @@ fn bindings(source: &Source, module: &naga::Module) -> Result<(u32, Vec<Binding>
             limits::MAX_STORAGE_BUFFERS
         )));
     }
-    Ok((params_size, bindings))
+    let mut names = real_names(&source.text);
+    let reals = storage
+        .iter()
+        .map(|(_, name, ..)| {
+            let name = format!("real_{}", name.trim_end_matches('_'));
+            names.remove(name.as_str()).then_some(name)
+        })
+        .collect();
+    if let Some(name) = names.first() {
+        return Err(source.error(format!(
+            "`{name}` is no storage's element type: `real_NAME` is that of storage `NAME`"
+        )));
+    }
+    Ok((params_size, bindings, reals))
 }
 
 /// Names and defaults of the overrides.

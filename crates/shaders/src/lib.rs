@@ -10,6 +10,9 @@
 //! - parameters, where there are any, are `@binding(0) var<uniform> params: Params`, at most
 //!   [`limits::MAX_PARAMS`] bytes
 //! - storage buffers follow at bindings 1, 2, …, whether there are parameters or not
+//! - the elements of a storage `NAME` whose values may be kept in half precision are of type `real_NAME`,
+//!   which is `f32` or `f16`; arithmetic converts what it reads, `f32(x[i])`, and what it writes,
+//!   `real_out(sum)`, and is in `f32` itself
 //! - every `override` has a default, so that a kernel is complete by itself
 //! - with those defaults it fits the [`limits`] that every WebGPU device has
 
@@ -21,12 +24,14 @@ pub mod limits;
 pub struct Kernel {
     /// Path of its file in `shaders/` without the extension: `conv/conv2d`.
     pub name: &'static str,
-    /// The WGSL with its imports pasted in.
+    /// The WGSL with its imports pasted in; see [`Kernel::wgsl`].
     pub source: &'static str,
     /// Size of the uniform `Params` in bytes; 0 where the kernel has none.
     pub params_size: u32,
     /// What is bound in group 0, in order: [`Binding::Uniform`] first where `params_size` > 0.
     pub bindings: &'static [Binding],
+    /// The name of each storage binding's element type, where that may be of either precision.
+    pub reals: &'static [Option<&'static str>],
     /// The `override` constants, in source order.
     pub overrides: &'static [Override],
     /// Invocations of a workgroup. Where it depends on overrides: with their defaults.
@@ -42,6 +47,27 @@ impl Kernel {
     pub fn storage(&self) -> impl ExactSizeIterator<Item = Binding> + '_ {
         let first = usize::from(self.params_size > 0);
         self.bindings[first..].iter().copied()
+    }
+}
+
+impl Kernel {
+    /// The WGSL for storage bindings of which those are in half precision that `half` says, in order.
+    pub fn wgsl(&self, half: &[bool]) -> String {
+        let enable = match half.contains(&true) {
+            true => "enable f16;\n",
+            false => "",
+        };
+        let mut wgsl = format!("{enable}{}", self.source);
+        for (i, name) in self.reals.iter().enumerate() {
+            if let Some(name) = name {
+                let real = match half.get(i) {
+                    Some(true) => "f16",
+                    _ => "f32",
+                };
+                wgsl += &format!("alias {name} = {real};\n");
+            }
+        }
+        wgsl
     }
 }
 

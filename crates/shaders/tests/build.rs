@@ -85,6 +85,25 @@ fn subgroup_operations_are_noted() {
 }
 
 #[test]
+fn storage_of_either_precision_is_noted() {
+    let text = GOOD
+        .replace("input: array<f32>", "input: array<real_input>")
+        .replace("input[id.x]", "f32(input[id.x])");
+    let kernel = reflect(&[("kernel.wgsl", &text)]).unwrap();
+    assert_eq!(kernel.reals, [Some("real_input".into()), None]);
+
+    // Forgotten conversions are found, as they are right only in single precision.
+    let text = text.replace("f32(input[id.x])", "input[id.x]");
+    let error = error(&text);
+    assert!(error.starts_with("shaders/kernel.wgsl:15:"), "{error}");
+    assert!(error.contains("with real_input = f16"), "{error}");
+
+    let text = GOOD.replace("tile[0] * input", "f32(real_x(tile[0])) * input");
+    let error = self::error(&text);
+    assert!(error.contains("`real_x` is no storage's"), "{error}");
+}
+
+#[test]
 fn a_parse_error_names_file_line_and_column() {
     let text = GOOD.replace("tile[0] = params.factor;", "tile[0] = params.factr;");
     let error = error(&text);

@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
 use crate::tensor::Storage;
-use crate::{Device, Error, Result, Shape, Tensor, cpu};
+use crate::{Device, Error, Precision, Result, Shape, Tensor, cpu};
 
 /// A tensor's shape and its values as an operation sees them.
 #[derive(Clone, Copy)]
@@ -32,6 +32,12 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// # Errors
     /// Why the inputs are refused.
     fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
+
+    /// How a GPU stores the output, given how it stores the inputs: as the first, unless the operation says
+    /// otherwise. The processor has single precision alone.
+    fn precision(&self, inputs: &[Precision]) -> Precision {
+        inputs[0]
+    }
 
     /// Computes every value of `out`, whose content is undefined before, on the processor.
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>);
@@ -184,7 +190,14 @@ fn run(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
             *counted.entry(op.name()).or_default() += op.cost(&shapes, shape);
         }
     });
+    let precisions: Vec<Precision> = inputs.iter().map(|input| input.precision()).collect();
+    let precision = op.precision(&precisions);
     let storage = match device {
+        Device::Cpu if precision == Precision::Half => {
+            return Err(Error::Gpu(gpu::Error::NoHalf {
+                device: device.to_string(),
+            }));
+        }
         Device::Cpu => {
             let mut out = cpu::Buffer::new(shape.len());
             let arrays: Vec<CpuArray> = inputs.iter().map(|input| input.cpu_array()).collect();
@@ -198,13 +211,13 @@ fn run(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
             Storage::Cpu(out)
         }
         Device::Gpu(gpu) => {
-            let out = gpu.alloc(shape.len())?;
+            let out = gpu.alloc_in(precision, shape.len())?;
             let arrays: Vec<GpuArray> = inputs.iter().map(|input| input.gpu_array()).collect();
             op.gpu(gpu, &arrays, Array { shape, data: &out })?;
             Storage::Gpu(out)
         }
     };
-    Ok(Tensor::new(shape, device.clone(), storage))
+    Ok(Tensor::new(shape, precision, device.clone(), storage))
 }
 
 /// An [`Error::Inputs`].

@@ -3,15 +3,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::op::{CpuArray, GpuArray, Op, Reads};
-use crate::{Array, Device, Error, Result, Shape, cpu, tape};
+use crate::{Array, Device, Error, Precision, Result, Shape, cpu, tape};
 
-/// An immutable array of `f32` with its place on the tape. Cloning copies the handle.
+/// An immutable array of numbers with its place on the tape. Cloning copies the handle.
+///
+/// Values are computed in `f32`, and stored so but for those that [`Tensor::to_precision`] leads to.
 #[derive(Clone)]
 pub struct Tensor(Arc<Inner>);
 
 struct Inner {
     id: u64,
     shape: Shape,
+    precision: Precision,
     device: Device,
     storage: Arc<Storage>,
     requires_grad: bool,
@@ -36,12 +39,18 @@ pub(crate) struct Node {
 }
 
 impl Tensor {
-    pub(crate) fn new(shape: Shape, device: Device, storage: Storage) -> Self {
-        Self::build(shape, device, Arc::new(storage), false, None)
+    pub(crate) fn new(
+        shape: Shape,
+        precision: Precision,
+        device: Device,
+        storage: Storage,
+    ) -> Self {
+        Self::build(shape, precision, device, Arc::new(storage), false, None)
     }
 
     fn build(
         shape: Shape,
+        precision: Precision,
         device: Device,
         storage: Arc<Storage>,
         requires_grad: bool,
@@ -52,6 +61,7 @@ impl Tensor {
         Tensor(Arc::new(Inner {
             id,
             shape,
+            precision,
             device,
             storage,
             requires_grad,
@@ -75,7 +85,7 @@ impl Tensor {
             Device::Cpu => Storage::Cpu(cpu::Buffer::from_slice(values)),
             Device::Gpu(gpu) => Storage::Gpu(gpu.upload(values)?),
         };
-        Ok(Self::new(shape, device.clone(), storage))
+        Ok(Self::new(shape, Precision::Single, device.clone(), storage))
     }
 
     /// A tensor of one value everywhere.
@@ -96,7 +106,7 @@ impl Tensor {
                 Storage::Gpu(buffer)
             }
         };
-        Ok(Self::new(shape, device.clone(), storage))
+        Ok(Self::new(shape, Precision::Single, device.clone(), storage))
     }
 
     /// A tensor of zeros.
@@ -110,6 +120,11 @@ impl Tensor {
     /// The extents.
     pub fn shape(&self) -> Shape {
         self.0.shape
+    }
+
+    /// How its values are stored.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
     }
 
     /// Where it lives.
@@ -168,6 +183,7 @@ impl Tensor {
     pub fn detach(&self) -> Self {
         Self::build(
             self.shape(),
+            self.precision(),
             self.device().clone(),
             self.0.storage.clone(),
             false,
@@ -179,6 +195,7 @@ impl Tensor {
     pub fn with_grad(&self) -> Self {
         Self::build(
             self.shape(),
+            self.precision(),
             self.device().clone(),
             self.0.storage.clone(),
             true,
@@ -191,6 +208,7 @@ impl Tensor {
         debug_assert_eq!(shape.len(), self.shape().len());
         Self::build(
             shape,
+            self.precision(),
             self.device().clone(),
             self.0.storage.clone(),
             false,
@@ -218,11 +236,13 @@ impl Tensor {
         let node = Arc::new(Node { op, inputs, out });
         let Inner {
             shape,
+            precision,
             device,
             storage,
             ..
         } = &*self.0;
-        Self::build(*shape, device.clone(), storage.clone(), true, Some(node))
+        let (device, storage) = (device.clone(), storage.clone());
+        Self::build(*shape, *precision, device, storage, true, Some(node))
     }
 
     /// The same tensor, its place on the tape included, with its values elsewhere.
@@ -230,6 +250,7 @@ impl Tensor {
         Tensor(Arc::new(Inner {
             id: self.0.id,
             shape: self.0.shape,
+            precision: self.0.precision,
             device: self.0.device.clone(),
             storage,
             requires_grad: self.0.requires_grad,

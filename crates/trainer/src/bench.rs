@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use cyclegan::CycleGan;
+use cyclegan::{CycleGan, Stored};
 use nn::Module;
 use serde::Serialize;
 use tensor::ops::registry;
@@ -46,6 +46,7 @@ struct Report<'a> {
     generator: String,
     ngf: usize,
     ndf: usize,
+    precision: Stored,
     /// Bytes of live tensors at the most.
     tensor_memory: u64,
     /// Bytes of the whole process at the most, where the system tells.
@@ -77,11 +78,12 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
         generator: args.generator.clone(),
         ngf: args.ngf,
         ndf: args.ndf,
+        precision: args.precision.clone(),
         ..Options::default()
     };
     let config = Settings::resolve(None, &options)?.model;
     let mut model = CycleGan::new(&config, device)?;
-    let noise = cyclegan::noise(&config, device)?;
+    let noise = cyclegan::noise(&config, device)?.to_precision(config.precision.of_pictures())?;
     // A step takes a picture of each domain, and counts as one, as progress does.
     let step = measure("training step", args.steps, config.batch, || {
         model.step(&noise, &noise, config.learning_rate)?.read()?;
@@ -102,6 +104,7 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
             .to_owned(),
         ngf: config.ngf,
         ndf: config.ndf,
+        precision: config.precision,
         tensor_memory: device.memory_in_use().1,
         process_memory: process_memory(),
         measurements: &measurements,
@@ -112,8 +115,16 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
     }
     report::result(&format!("device      {}", report.device));
     report::result(&format!(
-        "model       {}, ngf {}, ndf {}, {4}×{4}, batch {3}",
-        report.generator, report.ngf, report.ndf, report.batch, report.size
+        "model       {}, ngf {}, ndf {}, {4}×{4}, batch {3}{5}",
+        report.generator,
+        report.ngf,
+        report.ndf,
+        report.batch,
+        report.size,
+        match report.precision {
+            Stored::Single => "",
+            Stored::Mixed => ", mixed precision",
+        }
     ));
     let process = report.process_memory.map_or(String::new(), |bytes| {
         format!(", {} for the whole process", report::bytes(bytes))

@@ -37,7 +37,7 @@ pub fn save(dir: &RunDir, model: &CycleGan, settings: &Settings) -> Result<PathB
         ("steps".to_owned(), model.steps().to_string()),
         ("config".to_owned(), settings.to_toml()?),
     ]);
-    save_file(&path, &model.state(), metadata).context("the checkpoint could not be saved")?;
+    save_file(&path, &model.state()?, metadata).context("the checkpoint could not be saved")?;
     let all = list(dir)?;
     for old in &all[..all.len().saturating_sub(settings.run.keep_checkpoints)] {
         // One too many is no reason to end a run.

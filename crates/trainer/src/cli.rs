@@ -110,6 +110,11 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
+    /// single, or mixed: half precision between a network's layers, which takes half the memory on GPUs
+    /// that have it [default: single]
+    #[arg(long, value_parser = PossibleValuesParser::new(["single", "mixed"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,6 +245,9 @@ pub struct BenchArgs {
     /// Channels of the discriminators' first layer
     #[arg(long, value_name = "N")]
     pub ndf: Option<usize>,
+    /// As in training
+    #[arg(long, value_parser = PossibleValuesParser::new(["single", "mixed"]))]
+    pub precision: Option<String>,
     /// Steps to measure, after two to warm up
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,

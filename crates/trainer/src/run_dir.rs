@@ -136,17 +136,30 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Appends the losses of a step, counted from 1.
+    /// Appends the losses of a step, counted from 1, and how those of the generators and the discriminators
+    /// were scaled, if they were.
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn append(&mut self, step: u64, losses: &Losses<f32>, learning_rate: f32) -> Result<()> {
+    pub fn append(
+        &mut self,
+        step: u64,
+        losses: &Losses<f32>,
+        learning_rate: f32,
+        loss_scales: Option<[f32; 2]>,
+    ) -> Result<()> {
         let mut line = serde_json::Map::new();
         line.insert("step".into(), step.into());
         for (name, &value) in losses.named() {
             line.insert(name.into(), value.into());
         }
         line.insert("learning_rate".into(), learning_rate.into());
+        for (name, factor) in ["loss_scale_G", "loss_scale_D"]
+            .into_iter()
+            .zip(loss_scales.into_iter().flatten())
+        {
+            line.insert(name.into(), factor.into());
+        }
         let line = serde_json::Value::Object(line).to_string() + "\n";
         // One write a line, so that a crash leaves whole lines.
         self.file.write_all(line.as_bytes()).with_context(|| {

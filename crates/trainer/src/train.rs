@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use cyclegan::{Config, CycleGan, Losses, LossesReading};
 use indicatif::ProgressBar;
+use nn::LossScale;
 use tensor::{Device, Tensor};
 
 use crate::cli::TrainArgs;
@@ -155,6 +156,8 @@ struct Training {
 struct Unread {
     step: u64,
     learning_rate: f32,
+    /// What the losses of generators and discriminators were multiplied with, in mixed precision.
+    loss_scales: Option<[f32; 2]>,
     losses: LossesReading,
 }
 
@@ -208,15 +211,35 @@ impl Training {
         let learning_rate = config.learning_rate_at(batch.step, self.domains);
         let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
         let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
+        let scales = self.model.loss_scales();
         let losses = self.model.step(&real_a, &real_b, learning_rate)?;
         let losses = losses.read_later()?;
         self.record_losses()?;
+        let step = batch.step + 1;
+        self.say_what_was_skipped(step, scales);
         self.unread = Some(Unread {
-            step: batch.step + 1,
+            step,
             learning_rate,
+            loss_scales: scales.map(|scales| scales.map(|scale| scale.factor())),
             losses,
         });
         Ok(())
+    }
+
+    /// Names the networks that a step left as they were, given how losses were scaled before it.
+    fn say_what_was_skipped(&self, step: u64, before: Option<[LossScale; 2]>) {
+        let (Some(before), Some(after)) = (before, self.model.loss_scales()) else {
+            return;
+        };
+        for (i, networks) in ["generators", "discriminators"].into_iter().enumerate() {
+            if after[i].skipped() > before[i].skipped() {
+                self.progress.line(&format!(
+                    "step {step}: a gradient overflowed half precision; the {networks} stay as they \
+                     are, the loss scale is now {}",
+                    after[i].factor()
+                ));
+            }
+        }
     }
 
     /// Waits for the last step's losses, if they were not read yet, and writes them down.
@@ -224,6 +247,7 @@ impl Training {
         let Some(Unread {
             step,
             learning_rate,
+            loss_scales,
             losses,
         }) = self.unread.take()
         else {
@@ -231,7 +255,8 @@ impl Training {
         };
         let losses = losses.wait()?;
         check_finite(&losses, step)?;
-        self.metrics.append(step, &losses, learning_rate)?;
+        self.metrics
+            .append(step, &losses, learning_rate, loss_scales)?;
         self.progress.step(step, &losses);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gpu::{Buffer, Context};
+use gpu::{Buffer, Context, Precision};
 use shaders::conv::{CONV_TRANSPOSE2D, CONV2D, CONV2D_WEIGHT_GRAD};
 use shaders::resample::PAD;
 
@@ -63,7 +63,7 @@ impl Convolution<'_> {
         bias: Option<&Buffer>,
         out: &Buffer,
     ) -> Result<()> {
-        self.choose("forward", |method| {
+        self.choose("forward", image, |method| {
             self.forward_by(method, image, weight, bias, out)
         })
     }
@@ -76,20 +76,25 @@ impl Convolution<'_> {
         bias: Option<&Buffer>,
         out: &Buffer,
     ) -> Result<()> {
-        self.choose("image gradient", |method| {
+        self.choose("image gradient", grad, |method| {
             self.image_grad_by(method, grad, weight, bias, out)
         })
     }
 
     /// The gradient with respect to the weight.
     pub fn weight_grad(&self, image: &Buffer, grad: &Buffer, out: &Buffer) -> Result<()> {
-        self.choose("weight gradient", |method| {
+        self.choose("weight gradient", grad, |method| {
             self.weight_grad_by(method, image, grad, out)
         })
     }
 
-    /// Runs a pass by one of the methods that are possible.
-    fn choose(&self, pass: &str, mut run: impl FnMut(Method) -> Result<()>) -> Result<()> {
+    /// Runs a pass over `planes` by one of the methods that are possible.
+    fn choose(
+        &self,
+        pass: &str,
+        planes: &Buffer,
+        mut run: impl FnMut(Method) -> Result<()>,
+    ) -> Result<()> {
         let Convolution {
             image,
             out,
@@ -99,8 +104,12 @@ impl Convolution<'_> {
             ..
         } = *self;
         let task = || {
+            let stored = match planes.precision() {
+                Precision::Single => "",
+                Precision::Half => " in half precision",
+            };
             format!(
-                "{image:?} to {out:?} by {kernel:?}, stride {stride}, padding {padding}: {pass}"
+                "{image:?} to {out:?} by {kernel:?}, stride {stride}, padding {padding}: {pass}{stored}"
             )
         };
         let methods = self.methods();
@@ -445,7 +454,7 @@ impl Convolution<'_> {
         let [left, right, top, bottom] = sides;
         let (height, width) = (h + top + bottom, w + left + right);
         let len = n * c * height * width;
-        let padded = self.gpu.alloc(len)?;
+        let padded = self.gpu.alloc_in(planes.precision(), len)?;
         let launch = Launch {
             gpu: self.gpu,
             kernel: &PAD,

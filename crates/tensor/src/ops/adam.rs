@@ -8,14 +8,16 @@ use crate::op::refuse;
 use crate::ops::{Case, Family, Values, draw};
 use crate::{Array, Backward, Cost, CpuArray, Error, GpuArray, Op, Result, Shape, Tensor, apply};
 
-/// Inputs: the moments, 2×len (first m, then v), and a gradient of len values. Output: the moments
-/// after it, m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g².
+/// Inputs: the moments, 2×len (first m, then v), and a gradient of len values, which `factor` makes g.
+/// Output: the moments after it, m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g².
 #[derive(Clone, Copy, Debug)]
 pub struct AdamMoments {
     /// β₁
     pub beta1: f32,
     /// β₂
     pub beta2: f32,
+    /// What the gradient is multiplied with; 1 for none.
+    pub factor: f32,
 }
 
 /// Inputs: a parameter of len values and its moments, 2×len. Output: the parameter after step t,
@@ -37,6 +39,7 @@ struct MomentsParams {
     len: u32,
     beta1: f32,
     beta2: f32,
+    factor: f32,
 }
 
 #[repr(C)]
@@ -90,7 +93,11 @@ impl Op for AdamMoments {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let AdamMoments { beta1, beta2 } = *self;
+        let AdamMoments {
+            beta1,
+            beta2,
+            factor,
+        } = *self;
         let g = inputs[1].data;
         let (m, v) = inputs[0].data.split_at(g.len());
         let (m_out, v_out) = out.data.split_at_mut(g.len());
@@ -99,20 +106,27 @@ impl Op for AdamMoments {
             g,
             m_out,
             #[inline(always)]
-            move |m, g| beta1 * m + (1.0 - beta1) * g,
+            move |m, g| beta1 * m + (1.0 - beta1) * (factor * g),
         );
         map2(
             v,
             g,
             v_out,
             #[inline(always)]
-            move |v, g| beta2 * v + (1.0 - beta2) * g * g,
+            move |v, g| {
+                let g = factor * g;
+                beta2 * v + (1.0 - beta2) * g * g
+            },
         );
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let kernel = &shaders::optim::ADAM_MOMENTS;
-        let AdamMoments { beta1, beta2 } = *self;
+        let AdamMoments {
+            beta1,
+            beta2,
+            factor,
+        } = *self;
         let [len] = extents(kernel, [inputs[1].shape.len()])?;
         let launch = Launch {
             gpu,
@@ -120,7 +134,12 @@ impl Op for AdamMoments {
             overrides: &[],
             buffers: &[inputs[0].data, inputs[1].data, out.data],
         };
-        let params = MomentsParams { len, beta1, beta2 };
+        let params = MomentsParams {
+            len,
+            beta1,
+            beta2,
+            factor,
+        };
         launch.invocations(&params, inputs[1].shape.len())
     }
 
@@ -129,7 +148,7 @@ impl Op for AdamMoments {
     }
 
     fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
-        Cost::bandwidth(inputs, out).with_flops(7.0 * inputs[1].len() as f64)
+        Cost::bandwidth(inputs, out).with_flops(8.0 * inputs[1].len() as f64)
     }
 }
 
@@ -191,11 +210,13 @@ pub(super) fn family() -> Family {
             AdamMoments {
                 beta1: 0.5,
                 beta2: 0.999,
+                factor: 0.25,
             },
             [[2, len].into(), shape.into()],
         )
         .values(0, Values::Uniform(0.0, 1.0))
         .derivatives(0)
+        .halves(0)
     }
     fn update(shape: [usize; 4]) -> Case {
         let len = shape.iter().product();
@@ -207,6 +228,7 @@ pub(super) fn family() -> Family {
         Case::new(op, [shape.into(), [2, len].into()])
             .values(1, Values::Uniform(0.0, 1.0))
             .derivatives(0)
+            .halves(0)
     }
     Family {
         name: "adam",

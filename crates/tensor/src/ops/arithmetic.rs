@@ -4,7 +4,9 @@ use crate::cpu::map2;
 use crate::launch::{Launch, extents};
 use crate::op::same_shape;
 use crate::ops::{Case, Family, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
+use crate::{
+    Array, Backward, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
+};
 
 /// out = a ∘ b
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,14 @@ impl Op for Arithmetic {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         same_shape(self.name(), inputs)
+    }
+
+    /// Half where either is: what is single may be a parameter spread over a picture.
+    fn precision(&self, inputs: &[Precision]) -> Precision {
+        match inputs.contains(&Precision::Half) {
+            true => Precision::Half,
+            false => Precision::Single,
+        }
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {

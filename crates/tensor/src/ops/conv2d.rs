@@ -254,7 +254,7 @@ impl Setting {
             stride: self.stride,
             padding: self.padding,
         };
-        match bias {
+        let case = match bias {
             false => Case::new(op, [self.image.into(), self.weight.into()]),
             true => Case::new(
                 op,
@@ -264,7 +264,8 @@ impl Setting {
                     [self.weight[0]].into(),
                 ],
             ),
-        }
+        };
+        case.halves(1)
     }
 }
 

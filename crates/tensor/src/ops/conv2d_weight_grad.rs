@@ -6,7 +6,9 @@ use crate::op::{nchw, refuse};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::{self, Conv2d, Setting, positions};
 use crate::ops::{Case, Family};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
+use crate::{
+    Array, Backward, Cost, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
+};
 
 /// Inputs: the convolution's image N×C×H×W and the gradient N×M×H′×W′ of its output.
 /// Output: M×C×`kernel`.
@@ -34,6 +36,10 @@ impl Op for Conv2dWeightGrad {
             return refuse(self.name(), inputs, reason);
         }
         Ok([m, c, kh, kw].into())
+    }
+
+    fn precision(&self, _: &[Precision]) -> Precision {
+        Precision::Single
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {

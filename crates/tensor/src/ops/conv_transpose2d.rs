@@ -146,10 +146,11 @@ impl Setting {
             padding: self.padding,
             size: [h, w],
         };
-        match bias {
+        let case = match bias {
             false => Case::new(op, [self.out().into(), self.weight.into()]),
             true => Case::new(op, [self.out().into(), self.weight.into(), [c].into()]),
-        }
+        };
+        case.halves(1)
     }
 }
 

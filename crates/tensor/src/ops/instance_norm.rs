@@ -9,7 +9,9 @@ use crate::launch::{Launch, extents};
 use crate::op::{nchw, same_shape};
 use crate::ops::activation::ActivationGrad;
 use crate::ops::{Activation, Case, Family, Values, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
+use crate::{
+    Array, Backward, Cost, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
+};
 
 /// x̂, or `slope`·x̂ below zero. A slope of 1 is none.
 #[derive(Clone, Copy, Debug)]
@@ -280,6 +282,10 @@ impl Op for InstanceRstd {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [n, c, _, _] = nchw(self.name(), inputs, 0)?;
         Ok([n, c, 1, 1].into())
+    }
+
+    fn precision(&self, _: &[Precision]) -> Precision {
+        Precision::Single
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {

@@ -7,7 +7,9 @@ use crate::launch::{Launch, extents};
 use crate::op::same_shape;
 use crate::ops::activation::sigmoid;
 use crate::ops::{Activation, Case, Family, Sums, Values, draw};
-use crate::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
+use crate::{
+    Array, Backward, Cost, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
+};
 
 /// The mean over all values of a distance between prediction p and target t.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,10 @@ impl Op for Loss {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         same_shape(self.name(), inputs)?;
         Ok(Shape::SCALAR)
+    }
+
+    fn precision(&self, _: &[Precision]) -> Precision {
+        Precision::Single
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {

@@ -7,6 +7,7 @@ mod activation;
 mod adam;
 mod arithmetic;
 mod avg_pool2d;
+mod cast;
 mod concat;
 mod conv2d;
 mod conv2d_weight_grad;
@@ -41,6 +42,7 @@ pub fn registry() -> Vec<Family> {
         adam::family(),
         arithmetic::family(),
         avg_pool2d::family(),
+        cast::family(),
         concat::family(),
         conv2d::family(),
         conv2d_weight_grad::family(),

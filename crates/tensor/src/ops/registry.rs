@@ -30,6 +30,8 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// How often it can be differentiated with respect to its inputs, as far as tests check.
     pub derivatives: usize,
+    /// How many of its inputs may be in half precision; those after them are parameters.
+    pub halves: usize,
 }
 
 /// What to feed an operation with.
@@ -66,6 +68,7 @@ impl Case {
             op: Arc::new(op),
             inputs,
             derivatives: 2,
+            halves: N,
         }
     }
 
@@ -78,6 +81,12 @@ impl Case {
     /// The same with another number of derivatives to check.
     pub fn derivatives(mut self, derivatives: usize) -> Self {
         self.derivatives = derivatives;
+        self
+    }
+
+    /// The same with so many inputs that may be in half precision.
+    pub fn halves(mut self, halves: usize) -> Self {
+        self.halves = halves;
         self
     }
 

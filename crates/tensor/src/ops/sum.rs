@@ -6,7 +6,9 @@ use crate::cpu;
 use crate::launch::{Launch, extents};
 use crate::op::refuse;
 use crate::ops::{Case, Family, Values, draw};
-use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tensor, apply};
+use crate::{
+    Array, Backward, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
+};
 
 /// Sums over every dimension in which the output has extent one (or which it lacks).
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +150,10 @@ impl Op for SumTo {
             );
         }
         Ok(self.0)
+    }
+
+    fn precision(&self, _: &[Precision]) -> Precision {
+        Precision::Single
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
