@@ -21,6 +21,9 @@ pub struct Args {
     /// Only kernels whose name contains this
     #[arg(long, default_value = "", hide_default_value = true)]
     only: String,
+    /// Compile kernels for storage in half precision, where they take it
+    #[arg(long)]
+    half: bool,
     /// Print the compiler's instructions too
     #[arg(long)]
     assembly: bool,
@@ -42,10 +45,14 @@ pub fn run(args: &Args) -> Result<()> {
          inverse throughput | main loop: FMA / VALU / all |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for kernel in shaders::ALL.iter().filter(|k| k.name.contains(&args.only)) {
+    let wanted = |kernel: &&&Kernel| {
+        let takes_half = kernel.reals.iter().any(Option::is_some);
+        kernel.name.contains(&args.only) && (takes_half || !args.half)
+    };
+    for kernel in shaders::ALL.iter().filter(wanted) {
         for (label, overrides) in variants(kernel) {
             let compiled = compiler
-                .compile(kernel, &overrides)
+                .compile(kernel, args.half, &overrides)
                 .with_context(|| format!("{} with {overrides:?}", kernel.name))?;
             println!("| {}{label} {}", kernel.name, compiled.row());
             if args.assembly {
@@ -139,6 +146,7 @@ fn main_loop(assembly: &str) -> Option<[usize; 3]> {
             let starts = |names: &[&str]| names.iter().any(|name| line.starts_with(name));
             let is_fma = starts(&[
                 "v_fma_f",
+                "v_fma_mix_f",
                 "v_fmac_f",
                 "v_fmaak_f",
                 "v_fmamk_f",
@@ -197,11 +205,17 @@ impl Compiler {
             .pipeline_executable_info(true);
         let mut memory_model =
             vk::PhysicalDeviceVulkanMemoryModelFeatures::default().vulkan_memory_model(true);
+        let mut half_arithmetic =
+            vk::PhysicalDeviceShaderFloat16Int8Features::default().shader_float16(true);
+        let mut half_storage =
+            vk::PhysicalDevice16BitStorageFeatures::default().storage_buffer16_bit_access(true);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&extensions)
             .push_next(&mut reporting)
-            .push_next(&mut memory_model);
+            .push_next(&mut memory_model)
+            .push_next(&mut half_arithmetic)
+            .push_next(&mut half_storage);
         // SAFETY: as above.
         let device = unsafe { instance.create_device(physical, &info, None) }
             .context("RADV makes no device for reports; a newer Mesa may")?;
@@ -214,8 +228,13 @@ impl Compiler {
         })
     }
 
-    fn compile(&self, kernel: &Kernel, overrides: &[(&'static str, f64)]) -> Result<Compiled> {
-        let spirv = spirv(kernel, overrides)?;
+    fn compile(
+        &self,
+        kernel: &Kernel,
+        half: bool,
+        overrides: &[(&'static str, f64)],
+    ) -> Result<Compiled> {
+        let spirv = spirv(kernel, half, overrides)?;
         let numbers = (u32::from(kernel.params_size == 0)..).zip(kernel.bindings);
         let bindings: Vec<_> = numbers
             .map(|(number, binding)| {
@@ -297,8 +316,8 @@ impl Compiler {
 }
 
 /// A kernel as wgpu hands it to Vulkan, without checks of bounds.
-fn spirv(kernel: &Kernel, overrides: &[(&'static str, f64)]) -> Result<Vec<u32>> {
-    let module = naga::front::wgsl::parse_str(&kernel.wgsl(&[]))?;
+fn spirv(kernel: &Kernel, half: bool, overrides: &[(&'static str, f64)]) -> Result<Vec<u32>> {
+    let module = naga::front::wgsl::parse_str(&kernel.wgsl(&vec![half; kernel.reals.len()]))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let constants = overrides
         .iter()

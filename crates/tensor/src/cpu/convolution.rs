@@ -252,6 +252,9 @@ mod tests {
         }
         check(Method::Implicit, [1, 3, 20, 23], 18, 7, 1, 3);
         check(Method::Implicit, [2, 18, 11, 20], 3, 7, 1, 0);
+        // Weights by shares of the positions.
+        check(Method::Implicit, [2, 3, 70, 67], 20, 7, 1, 0);
+        check(Method::Implicit, [5, 2, 123, 90], 33, 4, 2, 1);
         check(Method::Implicit, [1, 17, 9, 9], 19, 1, 1, 0);
         check(Method::Implicit, [1, 17, 31, 29], 19, 5, 3, 2);
     }

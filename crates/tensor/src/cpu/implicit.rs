@@ -449,6 +449,10 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
     let shifts = conv.shifts(&planes);
     let positions = down * planes.pitch;
     let padded = positions.next_multiple_of(BLOCK);
+    let tiles = conv.depth().div_ceil(BLOCK) * m.div_ceil(BLOCK);
+    if m > 8 && tiles <= 64 && items * padded >= 4 * SHARES * PIECE {
+        return weight_grad_by_shares(conv, &planes, &shifts, grad, out);
+    }
     let few = m <= 8;
     // Few channels: as planes, sixteen positions a vector. Many: sixteen channels a vector.
     let mut grads = Buffer::new(items * m.next_multiple_of(if few { 4 } else { BLOCK }) * padded);
@@ -512,6 +516,122 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
     });
 }
 
+/// Positions whose gradients, sixteen channels a vector, stay near the core while all rows see them.
+const PIECE: usize = 256;
+
+/// Parts that positions are cut into; the sums of a weight depend on their number.
+const SHARES: usize = 8;
+
+/// As [`weight_grad`], for few weights and many positions: a task makes all weights from its share of the
+/// positions, so that the gradient comes by once.
+fn weight_grad_by_shares(
+    conv: &Convolution,
+    planes: &Planes<'_>,
+    shifts: &[usize],
+    grad: &[f32],
+    out: &mut [f32],
+) {
+    let Convolution {
+        items,
+        channels: [_, m],
+        ..
+    } = *conv;
+    let pieces = items * (conv.out[0] * planes.pitch).div_ceil(PIECE);
+    let sums: Vec<Buffer> = (0..SHARES)
+        .into_par_iter()
+        .map(|share| {
+            Arch::new().dispatch(WeightShare {
+                conv,
+                planes,
+                shifts,
+                grad,
+                pieces: share * pieces / SHARES..(share + 1) * pieces / SHARES,
+            })
+        })
+        .collect();
+    let (depth, columns) = (shifts.len(), m.div_ceil(BLOCK));
+    let mut total = Tile::ZERO;
+    for at in 0..sums[0].len() / (BLOCK * BLOCK) {
+        total.0.fill(0.0);
+        for sums in &sums {
+            let sums = &sums[at * BLOCK * BLOCK..][..BLOCK * BLOCK];
+            total
+                .0
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(total, sum)| *total += sum);
+        }
+        let (first, first_m) = (at / columns * BLOCK, at % columns * BLOCK);
+        let part = [(depth - first).min(BLOCK), (m - first_m).min(BLOCK)];
+        let onto = out[first_m * depth + first..].as_mut_ptr();
+        // SAFETY: weights of the output.
+        unsafe { transpose(total.0.as_ptr(), BLOCK, part, onto, depth) };
+    }
+}
+
+/// The sums that some pieces of the positions make of all weights, a tile for each sixteen rows and columns.
+struct WeightShare<'a> {
+    conv: &'a Convolution,
+    planes: &'a Planes<'a>,
+    shifts: &'a [usize],
+    grad: &'a [f32],
+    pieces: Range<usize>,
+}
+
+impl WithSimd for WeightShare<'_> {
+    type Output = Buffer;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Buffer {
+        let Convolution {
+            channels: [c, m],
+            out: [down, across],
+            ..
+        } = *self.conv;
+        let pitch = self.planes.pitch;
+        let (depth, columns) = (self.shifts.len(), m.div_ceil(BLOCK));
+        let positions = (down * pitch).next_multiple_of(BLOCK);
+        let an_item = (down * pitch).div_ceil(PIECE);
+        let mut sums = Buffer::new(depth.div_ceil(BLOCK) * columns * BLOCK * BLOCK);
+        sums.fill(0.0);
+        let mut vectors = Buffer::new(PIECE * BLOCK);
+        for piece in self.pieces {
+            let (item, start) = (piece / an_item, piece % an_item * PIECE);
+            let len = PIECE.min(positions - start);
+            let planes = self.planes.as_ptr();
+            let planes = planes.wrapping_add(item * c * self.planes.channel + start);
+            for column in 0..columns {
+                vectors.fill(0.0);
+                let here = (m - column * BLOCK).min(BLOCK);
+                let plane = down * across;
+                let grad = &self.grad[(item * m + column * BLOCK) * plane..][..here * plane];
+                let end = (start + len).min(down * pitch);
+                for y in start / pitch..end.div_ceil(pitch) {
+                    let row = y * pitch;
+                    let inside = start.max(row)..end.min(row + across);
+                    for at in inside.clone().step_by(BLOCK) {
+                        let part = [here, (inside.end - at).min(BLOCK)];
+                        let from = grad[y * across + at - row..].as_ptr();
+                        let onto = vectors[(at - start) * BLOCK..].as_mut_ptr();
+                        // SAFETY: a stretch of a row of some channels, and as many vectors.
+                        unsafe { transpose(from, plane, part, onto, BLOCK) };
+                    }
+                }
+                for (block, shifts) in self.shifts.chunks(BLOCK).enumerate() {
+                    // Rows past the last are computed as the last is, and not kept.
+                    let mut rows = [shifts[shifts.len() - 1]; BLOCK];
+                    rows[..shifts.len()].copy_from_slice(shifts);
+                    let at = (block * columns + column) * BLOCK * BLOCK;
+                    let sums = &mut sums[at..][..BLOCK * BLOCK];
+                    // SAFETY: positions and shifts lie inside the planes, which zeros follow.
+                    unsafe { many(simd, planes, &rows, len, sums, vectors.as_ptr()) };
+                }
+            }
+        }
+        sums
+    }
+}
+
 /// Some rows (c, i, j) of a weight's gradient.
 struct WeightRows<'a> {
     planes: *const f32,
@@ -537,7 +657,7 @@ impl WithSimd for WeightRows<'_> {
         let mut sums = Buffer::new(row_blocks * columns * BLOCK * BLOCK);
         sums.fill(0.0);
         // Positions whose gradients stay near the core while all rows see them.
-        let stretch = if self.few { 2048 } else { 256 };
+        let stretch = if self.few { 2048 } else { PIECE };
         for item in 0..self.items {
             let planes = self.planes.wrapping_add(item * self.per_item[0]);
             let grads = self.grads[item * self.per_item[1]..][..self.per_item[1]].as_ptr();
