@@ -130,26 +130,31 @@ impl<'a> Columns<'a> {
                 place[lacking.clone()].fill(0.0);
             }
         }
+        // Sixteen columns a vector; where filters follow each other in memory, many taps at a time.
+        let count = self.kernel * self.kernel;
+        let mut vectors = Buffer::new(self.depth * count * BLOCK);
+        let [row, column] = self.steps;
+        let run = if row == count { self.depth } else { 1 };
+        for k in (0..self.depth).step_by(run) {
+            let from =
+                &self.weight[self.at + k * row..][..(self.columns - 1) * column + run * count];
+            for tap in (0..run * count).step_by(BLOCK) {
+                let part = [self.columns, (run * count - tap).min(BLOCK)];
+                let onto = vectors[(k * count + tap) * BLOCK..].as_mut_ptr();
+                // SAFETY: as many values for each of the columns, as many vectors.
+                unsafe { transpose(from[tap..].as_ptr(), column, part, onto, BLOCK) };
+            }
+        }
         // All phases have T×T taps, of which some may be zeros.
         let (kernel, grid) = (self.kernel, stride * T);
-        let count = kernel * kernel;
-        let mut packed = [0.0f32; TAPS * BLOCK];
-        let mut taps = [0.0f32; TAPS * BLOCK];
-        for k in 0..self.depth {
-            let [row, column] = self.steps;
-            let from = &self.weight[self.at + k * row..][..(self.columns - 1) * column + count];
-            let part = [self.columns, count];
-            let onto = match grid == kernel {
-                true => &mut taps,
-                false => &mut packed,
-            };
-            // SAFETY: as many values for each of the columns, as many vectors of taps.
-            unsafe { transpose(from.as_ptr(), column, part, onto.as_mut_ptr(), BLOCK) };
+        let mut padded = [0.0f32; TAPS * BLOCK];
+        for (k, mut taps) in vectors.chunks_exact(count * BLOCK).enumerate() {
             if grid != kernel {
-                let lines = packed.chunks_exact(kernel * BLOCK).take(kernel);
-                for (from, onto) in lines.zip(taps.chunks_exact_mut(grid * BLOCK)) {
+                let lines = taps.chunks_exact(kernel * BLOCK);
+                for (from, onto) in lines.zip(padded.chunks_exact_mut(grid * BLOCK)) {
                     onto[..from.len()].copy_from_slice(from);
                 }
+                taps = &padded;
             }
             for (phase, first) in phases.iter().enumerate() {
                 // SAFETY: the taps of a phase; N² places.
