@@ -1,8 +1,6 @@
 //! Storing values in another precision.
 
-use bytemuck::{Pod, Zeroable};
-
-use crate::launch::{Launch, extents};
+use crate::ops::scale::Scale;
 use crate::ops::{Case, Family, draw};
 use crate::{
     Array, Backward, CpuArray, GpuArray, Op, Precision, Reads, Result, Shape, Tensor, apply,
@@ -11,15 +9,6 @@ use crate::{
 /// out = x, stored so.
 #[derive(Clone, Copy, Debug)]
 struct Cast(Precision);
-
-/// Those of the kernel `pointwise/scale`, which copies by a factor of one.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    vec4s: u32,
-    scale: f32,
-    shift: f32,
-}
 
 impl Tensor {
     /// The same values, stored in a precision. What is computed from pictures in half precision is in
@@ -54,21 +43,11 @@ impl Op for Cast {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::pointwise::SCALE;
-        let len = out.shape.len().div_ceil(4);
-        let [vec4s] = extents(kernel, [len])?;
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[],
-            buffers: &[inputs[0].data, out.data],
-        };
-        let params = Params {
-            vec4s,
+        let copy = Scale {
             scale: 1.0,
             shift: 0.0,
         };
-        launch.invocations(&params, len)
+        copy.run(gpu, inputs[0], out)
     }
 
     fn reads(&self) -> Reads {

@@ -9,9 +9,9 @@ use crate::{Array, Backward, CpuArray, GpuArray, Op, Reads, Result, Shape, Tenso
 
 /// out = scale·x + shift
 #[derive(Clone, Copy, Debug)]
-struct Scale {
-    scale: f32,
-    shift: f32,
+pub(super) struct Scale {
+    pub scale: f32,
+    pub shift: f32,
 }
 
 #[repr(C)]
@@ -40,6 +40,28 @@ impl Tensor {
     }
 }
 
+impl Scale {
+    /// The kernel, from any precision to any.
+    pub fn run(&self, gpu: &gpu::Context, x: GpuArray<'_>, out: GpuArray<'_>) -> Result<()> {
+        let kernel = &shaders::pointwise::SCALE;
+        let Scale { scale, shift } = *self;
+        let len = out.shape.len().div_ceil(4);
+        let [vec4s] = extents(kernel, [len])?;
+        let launch = Launch {
+            gpu,
+            kernel,
+            overrides: &[],
+            buffers: &[x.data, out.data],
+        };
+        let params = Params {
+            vec4s,
+            scale,
+            shift,
+        };
+        launch.invocations(&params, len)
+    }
+}
+
 impl Op for Scale {
     fn name(&self) -> &'static str {
         "scale"
@@ -60,22 +82,7 @@ impl Op for Scale {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::pointwise::SCALE;
-        let Scale { scale, shift } = *self;
-        let len = out.shape.len().div_ceil(4);
-        let [vec4s] = extents(kernel, [len])?;
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[],
-            buffers: &[inputs[0].data, out.data],
-        };
-        let params = Params {
-            vec4s,
-            scale,
-            shift,
-        };
-        launch.invocations(&params, len)
+        self.run(gpu, inputs[0], out)
     }
 
     fn reads(&self) -> Reads {
