@@ -317,7 +317,7 @@ impl Compiler {
 
 /// A kernel as wgpu hands it to Vulkan, without checks of bounds.
 fn spirv(kernel: &Kernel, half: bool, overrides: &[(&'static str, f64)]) -> Result<Vec<u32>> {
-    let module = naga::front::wgsl::parse_str(&kernel.wgsl(&vec![half; kernel.reals.len()]))?;
+    let module = naga::front::wgsl::parse_str(&kernel.wgsl(if half { u32::MAX } else { 0 }))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let constants = overrides
         .iter()

@@ -33,8 +33,8 @@ pub(crate) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// A kernel's name, and which of its storage is in half precision.
-type Variant = (&'static str, Vec<bool>);
+/// A kernel's name, and the bits of its storage that is in half precision.
+type Variant = (&'static str, u32);
 
 type Key = (Variant, Vec<(&'static str, u64)>);
 
@@ -60,7 +60,7 @@ impl Pipelines {
         &mut self,
         device: &wgpu::Device,
         kernel: &'static Kernel,
-        half: &[bool],
+        half: u32,
         overrides: &[(&'static str, f64)],
     ) -> Result<Arc<Pipeline>, String> {
         let mut constants: Vec<_> = overrides
@@ -68,8 +68,8 @@ impl Pipelines {
             .map(|&(name, value)| (name, value.to_bits()))
             .collect();
         constants.sort_unstable();
-        let variant = (kernel.name, half.to_vec());
-        let key = (variant.clone(), constants);
+        let variant = (kernel.name, half);
+        let key = (variant, constants);
         if let Some(pipeline) = self.pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
@@ -91,12 +91,11 @@ impl Pipelines {
         &mut self,
         device: &wgpu::Device,
         kernel: &'static Kernel,
-        half: &[bool],
+        half: u32,
         overrides: &[(&'static str, f64)],
     ) -> Pipeline {
         let checked = self.checks == Checks::On;
-        let variant = (kernel.name, half.to_vec());
-        let module = self.modules.entry(variant).or_insert_with(|| {
+        let module = self.modules.entry((kernel.name, half)).or_insert_with(|| {
             let mut checks = wgpu::ShaderRuntimeChecks::unchecked();
             checks.bounds_checks = checked;
             checks.int_div_checks = checked;

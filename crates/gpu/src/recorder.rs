@@ -186,11 +186,10 @@ impl Recorder {
         if groups.contains(&0) {
             return Ok(());
         }
-        let half: Vec<bool> = buffers
-            .iter()
-            .map(|buffer| buffer.precision() == Precision::Half)
-            .collect();
-        let pipeline = self.pipelines.get(&self.device, kernel, &half, overrides);
+        let bit =
+            |(i, buffer): (usize, &&Buffer)| u32::from(buffer.precision() == Precision::Half) << i;
+        let half = buffers.iter().enumerate().map(bit).sum();
+        let pipeline = self.pipelines.get(&self.device, kernel, half, overrides);
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
             Err(reason) => {

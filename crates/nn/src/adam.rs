@@ -135,9 +135,10 @@ impl Adam {
             .collect::<Result<_, _>>()?;
         self.moments = moments;
         self.steps = steps;
-        if let Some(values) = state.get(&format!("{prefix}loss_scale")) {
-            let values = values.to_vec()?.try_into();
-            let scale = LossScale::from_values(values.unwrap_or_default());
+        let name = format!("{prefix}loss_scale");
+        if state.contains_key(&name) {
+            let values = crate::state::get(state, &name, [3].into())?.to_vec()?;
+            let scale = LossScale::from_values([values[0], values[1], values[2]]);
             self.steps = steps.saturating_sub(scale.skipped().into());
             if self.loss_scale.is_some() {
                 self.loss_scale = Some(scale);

@@ -51,18 +51,19 @@ impl Kernel {
 }
 
 impl Kernel {
-    /// The WGSL for storage bindings of which those are in half precision that `half` says, in order.
-    pub fn wgsl(&self, half: &[bool]) -> String {
-        let enable = match half.contains(&true) {
-            true => "enable f16;\n",
-            false => "",
+    /// The WGSL with those storage bindings in half precision whose bits are set in `half`, the first being
+    /// the lowest.
+    pub fn wgsl(&self, half: u32) -> String {
+        let enable = match half {
+            0 => "",
+            _ => "enable f16;\n",
         };
         let mut wgsl = format!("{enable}{}", self.source);
         for (i, name) in self.reals.iter().enumerate() {
             if let Some(name) = name {
-                let real = match half.get(i) {
-                    Some(true) => "f16",
-                    _ => "f32",
+                let real = match half >> i & 1 {
+                    0 => "f32",
+                    _ => "f16",
                 };
                 wgsl += &format!("alias {name} = {real};\n");
             }

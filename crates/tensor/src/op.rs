@@ -217,7 +217,7 @@ fn run(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
             Storage::Gpu(out)
         }
     };
-    Ok(Tensor::new(shape, precision, device.clone(), storage))
+    Ok(Tensor::new(shape, device.clone(), storage))
 }
 
 /// An [`Error::Inputs`].

@@ -39,12 +39,11 @@ pub(crate) struct Node {
 }
 
 impl Tensor {
-    pub(crate) fn new(
-        shape: Shape,
-        precision: Precision,
-        device: Device,
-        storage: Storage,
-    ) -> Self {
+    pub(crate) fn new(shape: Shape, device: Device, storage: Storage) -> Self {
+        let precision = match &storage {
+            Storage::Gpu(buffer) => buffer.precision(),
+            Storage::Cpu(_) | Storage::Freed => Precision::Single,
+        };
         Self::build(shape, precision, device, Arc::new(storage), false, None)
     }
 
@@ -85,7 +84,7 @@ impl Tensor {
             Device::Cpu => Storage::Cpu(cpu::Buffer::from_slice(values)),
             Device::Gpu(gpu) => Storage::Gpu(gpu.upload(values)?),
         };
-        Ok(Self::new(shape, Precision::Single, device.clone(), storage))
+        Ok(Self::new(shape, device.clone(), storage))
     }
 
     /// A tensor of one value everywhere.
@@ -106,7 +105,7 @@ impl Tensor {
                 Storage::Gpu(buffer)
             }
         };
-        Ok(Self::new(shape, Precision::Single, device.clone(), storage))
+        Ok(Self::new(shape, device.clone(), storage))
     }
 
     /// A tensor of zeros.

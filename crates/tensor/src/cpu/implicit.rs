@@ -470,16 +470,8 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
         }
         false => {
             let (first, plane) = (index * BLOCK, down * across);
-            let here = (m - first).min(BLOCK);
-            for y in 0..down {
-                for x in (0..across).step_by(BLOCK) {
-                    let part = [here, (across - x).min(BLOCK)];
-                    let from = from[first * plane + y * across + x..].as_ptr();
-                    let onto = grads[(y * planes.pitch + x) * BLOCK..].as_mut_ptr();
-                    // SAFETY: a stretch of a row of some channels, and as many vectors.
-                    unsafe { transpose(from, plane, part, onto, BLOCK) };
-                }
-            }
+            let from = &from[first * plane..][..(m - first).min(BLOCK) * plane];
+            lay_vectors(from, conv.out, planes.pitch, 0..positions, grads);
         }
     };
     let unit = if few { per_item } else { padded * BLOCK };
@@ -514,6 +506,30 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
             out: shared,
         });
     });
+}
+
+/// Lays up to sixteen planes out as vectors, one for each of some positions, which count `pitch` a row. Those
+/// past the end of a row stay as they are.
+fn lay_vectors(
+    planes: &[f32],
+    [down, across]: [usize; 2],
+    pitch: usize,
+    positions: Range<usize>,
+    onto: &mut [f32],
+) {
+    let plane = down * across;
+    let here = planes.len() / plane;
+    for y in positions.start / pitch..positions.end.div_ceil(pitch) {
+        let row = y * pitch;
+        let inside = positions.start.max(row)..positions.end.min(row + across);
+        for at in inside.clone().step_by(BLOCK) {
+            let part = [here, (inside.end - at).min(BLOCK)];
+            let from = planes[y * across + at - row..].as_ptr();
+            let onto = onto[(at - positions.start) * BLOCK..].as_mut_ptr();
+            // SAFETY: a stretch of a row of some channels, and as many vectors.
+            unsafe { transpose(from, plane, part, onto, BLOCK) };
+        }
+    }
 }
 
 /// Positions whose gradients, sixteen channels a vector, stay near the core while all rows see them.
@@ -605,18 +621,8 @@ impl WithSimd for WeightShare<'_> {
                 let here = (m - column * BLOCK).min(BLOCK);
                 let plane = down * across;
                 let grad = &self.grad[(item * m + column * BLOCK) * plane..][..here * plane];
-                let end = (start + len).min(down * pitch);
-                for y in start / pitch..end.div_ceil(pitch) {
-                    let row = y * pitch;
-                    let inside = start.max(row)..end.min(row + across);
-                    for at in inside.clone().step_by(BLOCK) {
-                        let part = [here, (inside.end - at).min(BLOCK)];
-                        let from = grad[y * across + at - row..].as_ptr();
-                        let onto = vectors[(at - start) * BLOCK..].as_mut_ptr();
-                        // SAFETY: a stretch of a row of some channels, and as many vectors.
-                        unsafe { transpose(from, plane, part, onto, BLOCK) };
-                    }
-                }
+                let seen = start..(start + len).min(down * pitch);
+                lay_vectors(grad, self.conv.out, pitch, seen, &mut vectors);
                 for (block, shifts) in self.shifts.chunks(BLOCK).enumerate() {
                     // Rows past the last are computed as the last is, and not kept.
                     let mut rows = [shifts[shifts.len() - 1]; BLOCK];

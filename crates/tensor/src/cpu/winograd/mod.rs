@@ -73,7 +73,8 @@ struct Filters {
 
 /// The columns of a weight that are made into [`Filters`]: filter (k, l) starts at `at + k·row + l·column`.
 /// Those from `columns` on are zero.
-struct Columns<'a> {
+struct Columns<'a, const N: usize, const T: usize> {
+    tiling: &'a Tiling,
     weight: &'a [f32],
     kernel: usize,
     at: usize,
@@ -82,12 +83,13 @@ struct Columns<'a> {
     columns: usize,
 }
 
-impl<'a> Columns<'a> {
+impl<'a, const N: usize, const T: usize> Columns<'a, N, T> {
     /// Those that make a block of the outputs.
-    fn of_outputs(conv: &Convolution, weight: &'a [f32], block: usize) -> Self {
+    fn of_outputs(conv: &Convolution, tiling: &'a Tiling, weight: &'a [f32], block: usize) -> Self {
         let ([c, m], kernel) = (conv.channels, conv.kernel[0]);
         let taps = kernel * kernel;
         Columns {
+            tiling,
             weight,
             kernel,
             at: block * BLOCK * c * taps,
@@ -98,10 +100,11 @@ impl<'a> Columns<'a> {
     }
 
     /// Those that make a block of the image's gradient.
-    fn of_image(conv: &Convolution, weight: &'a [f32], block: usize) -> Self {
+    fn of_image(conv: &Convolution, tiling: &'a Tiling, weight: &'a [f32], block: usize) -> Self {
         let ([c, m], kernel) = (conv.channels, conv.kernel[0]);
         let taps = kernel * kernel;
         Columns {
+            tiling,
             weight,
             kernel,
             at: block * BLOCK * taps,
@@ -110,14 +113,14 @@ impl<'a> Columns<'a> {
             columns: (c - block * BLOCK).min(BLOCK),
         }
     }
+}
+
+impl<const N: usize, const T: usize> WithSimd for Columns<'_, N, T> {
+    type Output = Filters;
 
     #[inline(always)]
-    fn filters<S: Simd, const N: usize, const T: usize>(
-        &self,
-        simd: S,
-        tiling: &Tiling,
-    ) -> Filters {
-        let (phases, stride) = (tiling.phases(), tiling.stride);
+    fn with_simd<S: Simd>(self, simd: S) -> Filters {
+        let (phases, stride) = (self.tiling.phases(), self.tiling.stride);
         let rows = match phases.len() {
             1 => self.depth,
             _ => self.depth.next_multiple_of(BLOCK),
@@ -172,21 +175,6 @@ impl<'a> Columns<'a> {
             }
         }
         Filters { data, rows, apart }
-    }
-}
-
-/// Transforms filters with the best instructions there are.
-struct Transform<'a, const N: usize, const T: usize> {
-    columns: Columns<'a>,
-    tiling: &'a Tiling,
-}
-
-impl<const N: usize, const T: usize> WithSimd for Transform<'_, N, T> {
-    type Output = Filters;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Filters {
-        self.columns.filters::<S, N, T>(simd, self.tiling)
     }
 }
 
@@ -290,9 +278,8 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
     let tiling = &Tiling::new::<M>(conv);
     let (all, blocks) = (tiling.groups(), m.div_ceil(BLOCK));
     let out = SharedOut::new(out);
-    let columns = |block: usize| Transform::<N, T> {
-        columns: Columns::of_outputs(conv, weight, block),
-        tiling,
+    let filters = |block: usize| {
+        Arch::new().dispatch(Columns::<N, T>::of_outputs(conv, tiling, weight, block))
     };
     let work = |squares: &Squares, filters: &Filters, groups: Range<usize>, block: usize| {
         Arch::new().dispatch(Outputs::<N, M, T> {
@@ -310,10 +297,7 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
     let strip = (NEAR / group).clamp(1, GROUPS);
     let tasks = all.div_ceil(strip);
     if all > 2 * blocks && tasks >= 4 * rayon::current_num_threads() {
-        let filters: Vec<Filters> = (0..blocks)
-            .into_par_iter()
-            .map(|block| Arch::new().dispatch(columns(block)))
-            .collect();
+        let filters: Vec<Filters> = (0..blocks).into_par_iter().map(filters).collect();
         each(tasks, |at| {
             let groups = at * strip..((at + 1) * strip).min(all);
             let squares = Squares::of_image::<N>(conv, image, tiling, groups.clone());
@@ -327,7 +311,7 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
             let parts = strip.len().div_ceil(GROUPS);
             each(blocks * parts, |task| {
                 let (block, start) = (task / parts, strip.start + task % parts * GROUPS);
-                let filters = Arch::new().dispatch(columns(block));
+                let filters = filters(block);
                 work(
                     &squares,
                     &filters,
@@ -468,8 +452,8 @@ fn pixels<const N: usize, const M: usize, const T: usize>(
             let tiling = self.tiling;
             let first = self.block * BLOCK;
             let here = (c - first).min(BLOCK);
-            let columns = Columns::of_image(self.conv, self.weight, self.block);
-            let filters = columns.filters::<S, N, T>(simd, tiling);
+            let columns = Columns::<N, T>::of_image(self.conv, tiling, self.weight, self.block);
+            let filters = columns.with_simd(simd);
             // At least as large as the padded image: where tiles don't reach the gradient is the bias.
             let covered = tiling.tiles.map(|tiles| stride * (M * tiles + N - M));
             let [height, width] = [0, 1].map(|i| covered[i].max(self.conv.image[i] + padding));
