@@ -2,6 +2,8 @@ use nn::{AdamConfig, GanMode, Init, Linear, Norm};
 use serde::{Deserialize, Serialize};
 use tensor::Precision;
 
+use crate::DiffAugment;
+
 /// Everything that determines a run but its data and its device. It is stored in every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub lambda_identity: f32,
     /// Fakes that each image pool keeps.
     pub pool_size: usize,
+    /// How pictures are augmented before discriminators see them.
+    pub diffaugment: DiffAugment,
 
     /// Adam's learning rate.
     pub learning_rate: f32,
@@ -175,6 +179,7 @@ impl Config {
             lambda_b: 10.0,
             lambda_identity: 0.5,
             pool_size: 50,
+            diffaugment: DiffAugment::default(),
             learning_rate: 2e-4,
             beta1: 0.5,
             beta2: 0.999,

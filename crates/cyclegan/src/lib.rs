@@ -3,6 +3,7 @@
 //! so weights travel both ways.
 
 mod config;
+mod diff_augment;
 mod discriminator;
 mod generator;
 mod image_pool;
@@ -11,6 +12,7 @@ mod step;
 mod unet;
 
 pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset, Stored};
+pub use diff_augment::{DiffAugment, UnknownAugmentation};
 pub use discriminator::discriminator;
 pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;

@@ -174,6 +174,11 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size: Option<usize>,
+    /// Augmentation of what the discriminators see, for sets of few pictures: color, translation and
+    /// cutout, or some of them, with commas between; "" for none
+    #[arg(long, value_name = "KINDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diffaugment: Option<String>,
     /// Adam's learning rate
     #[arg(long, value_name = "X", alias = "lr")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -160,6 +160,37 @@ fn the_same_seed_gives_the_same_run_and_a_resumed_one_too() {
 }
 
 #[test]
+fn diffaugment_changes_a_run_and_repeats_with_the_seed() {
+    let scratch = Scratch::new();
+    let train = |run: &str, more: &str| {
+        scratch.succeeds(&format!("--data data --out {run} {SMALL} {more}"));
+        fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap()
+    };
+    let all = "--diffaugment color,translation,cutout";
+    let with = train("with", all);
+    assert_eq!(with, train("again", all));
+    let without = train("without", "");
+    assert_ne!(with, without);
+    // What is no adversarial term is the same in the first step.
+    let cycle = |metrics: &str| {
+        let line: serde_json::Value =
+            serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        (
+            line["cycle_A"].clone(),
+            line["idt_A"].clone(),
+            line["G_A"].clone(),
+        )
+    };
+    let (with, without) = (cycle(&with), cycle(&without));
+    assert_eq!((&with.0, &with.1), (&without.0, &without.1));
+    assert_ne!(with.2, without.2);
+    scratch.fails(
+        &format!("--data data --out blurred {SMALL} --diffaugment color,blur"),
+        &["diffaugment", "blur", "cutout"],
+    );
+}
+
+#[test]
 fn translations_have_the_size_of_their_input() {
     let scratch = Scratch::new();
     scratch.train("run");
