@@ -8,6 +8,7 @@ mod discriminator;
 mod generator;
 mod image_pool;
 mod seeds;
+mod stages;
 mod step;
 mod unet;
 
@@ -17,4 +18,5 @@ pub use discriminator::discriminator;
 pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;
 pub use seeds::{Stream, rng};
+pub use stages::{Stage, Stages, UnknownStage};
 pub use step::{CycleGan, Losses, LossesReading, Translation, noise};

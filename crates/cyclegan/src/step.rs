@@ -411,6 +411,12 @@ impl CycleGan {
         Ok(())
     }
 
+    /// Makes ready for pictures of a side: fakes of another, in the image pools, are forgotten.
+    pub fn change_size(&mut self, side: usize) {
+        self.fakes_a.keep_size(side);
+        self.fakes_b.keep_size(side);
+    }
+
     fn networks(&self) -> [(&'static str, &dyn Module); 4] {
         [
             ("G_A", &self.g_a),

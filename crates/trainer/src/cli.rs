@@ -82,6 +82,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_checkpoints: Option<usize>,
 
+    /// Train the same networks on small pictures first and on larger ones later: SIZE:STEPS or
+    /// SIZE:STEPS:BATCH for each stage, as in 64:4000,128:4000,256:8000. Stands for --steps and --epochs;
+    /// --size and --load-size only say in which proportion pictures are cropped; "" for none
+    #[arg(long, value_name = "STAGES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<String>,
     /// Steps of the run; 0: as many as --epochs make
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{Config, Stream, rng};
+use cyclegan::{Config, Stage, Stream, rng};
 use images::RgbImage;
 use indicatif::ProgressBar;
 use rand::RngExt;
@@ -20,21 +20,72 @@ const CACHE_BYTES: usize = 2 << 30;
 const AHEAD: usize = 2;
 const WORKERS: usize = 2;
 
+/// The pictures of a data folder, by their paths.
+pub struct Pictures {
+    folder: PathBuf,
+    a: Vec<PathBuf>,
+    b: Vec<PathBuf>,
+}
+
+impl Pictures {
+    /// Lists `trainA` and `trainB` of a folder.
+    ///
+    /// # Errors
+    /// When one is missing or empty.
+    pub fn list(folder: &Path) -> Result<Self> {
+        let list = |name: &str| {
+            images::list(&folder.join(name)).with_context(|| {
+                format!(
+                    "{} can't be trained on (it must hold trainA and trainB, a folder of pictures \
+                     each; `cargo xtask prepare-faces` makes such a set)",
+                    folder.display()
+                )
+            })
+        };
+        Ok(Pictures {
+            folder: folder.to_owned(),
+            a: list("trainA")?,
+            b: list("trainB")?,
+        })
+    }
+
+    /// The numbers of pictures.
+    pub fn lens(&self) -> [usize; 2] {
+        [self.a.len(), self.b.len()]
+    }
+
+    /// Up to `count` pictures of each domain, evenly spread, as training would see their whole: resized
+    /// to `size`. From `testA` and `testB`, or from the training folders where those are not.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn spread(&self, count: usize, size: usize) -> Result<[Vec<Vec<f32>>; 2]> {
+        let spread = |test: &str, train: &[PathBuf]| -> Result<Vec<Vec<f32>>> {
+            let test = images::list(&self.folder.join(test));
+            let files = test.as_deref().unwrap_or(train);
+            let count = count.min(files.len());
+            let file = |i: usize| &files[i * files.len() / count];
+            (0..count)
+                .map(|i| Ok(images::to_chw(&load(file(i), size as u32)?)))
+                .collect()
+        };
+        Ok([spread("testA", &self.a)?, spread("testB", &self.b)?])
+    }
+}
+
 /// The pictures of one domain.
-pub struct Domain {
+struct Domain {
     files: Vec<PathBuf>,
     cache: Vec<OnceLock<RgbImage>>,
     load_size: u32,
 }
 
 impl Domain {
-    /// Lists a folder and decodes every picture once, so that a broken one is found now and not
-    /// hours into the run.
+    /// Decodes every picture once, so that a broken one is found now and not hours into the run.
     ///
     /// # Errors
-    /// When the folder is missing or empty, or pictures can't be read.
-    pub fn open(folder: &Path, load_size: usize, bar: &ProgressBar) -> Result<Self> {
-        let files = images::list(folder)?;
+    /// When pictures can't be read.
+    fn open(files: &[PathBuf], load_size: usize, bar: &ProgressBar) -> Result<Self> {
         let load_size = load_size as u32;
         let bytes_each = 3 * (load_size * load_size) as usize;
         let cached = CACHE_BYTES / bytes_each;
@@ -58,24 +109,18 @@ impl Domain {
                 more => format!("; and {more} more"),
             };
             bail!(
-                "{} of {} pictures in {} can't be used: {}{more}. Remove them, or make a set with \
+                "{} of {} pictures can't be used: {}{more}. Remove them, or make a set with \
                  `cargo xtask prepare-faces`, which leaves such files out",
                 broken.len(),
                 files.len(),
-                folder.display(),
                 broken[..broken.len().min(3)].join("; ")
             );
         }
         Ok(Domain {
-            files,
+            files: files.to_vec(),
             cache,
             load_size,
         })
-    }
-
-    /// The number of pictures.
-    pub fn len(&self) -> usize {
-        self.files.len()
     }
 
     /// Picture `i`, cropped and perhaps mirrored, as C×H×W values in [−1, 1].
@@ -98,66 +143,39 @@ impl Domain {
         }
         Ok(images::to_chw(&crop))
     }
-
-    /// Up to `count` pictures, evenly spread, as training would see their whole: resized to `size`.
-    ///
-    /// # Errors
-    /// When one can't be read.
-    pub fn spread(folder: &Path, count: usize, size: usize) -> Result<Vec<Vec<f32>>> {
-        let files = images::list(folder)?;
-        let count = count.min(files.len());
-        (0..count)
-            .map(|i| {
-                Ok(images::to_chw(&load(
-                    &files[i * files.len() / count],
-                    size as u32,
-                )?))
-            })
-            .collect()
-    }
 }
 
 fn load(file: &Path, side: u32) -> images::Result<RgbImage> {
     Ok(images::resize(&images::decode(file)?, side, side))
 }
 
-/// Both domains of a data folder.
+/// Both domains, decoded for a stage.
 pub struct Dataset {
-    pub a: Domain,
-    pub b: Domain,
+    a: Domain,
+    b: Domain,
 }
 
 impl Dataset {
-    /// Opens `trainA` and `trainB` of a folder.
+    /// Decodes pictures at a size.
     ///
     /// # Errors
-    /// When one is missing, empty, or holds pictures that can't be read.
-    pub fn open(folder: &Path, config: &Config, bar: &ProgressBar) -> Result<Self> {
-        let open = |name: &str| {
-            let domain = folder.join(name);
-            Domain::open(&domain, config.load_size(), bar).with_context(|| {
-                format!(
-                    "{} can't be trained on (it must hold trainA and trainB, a folder of pictures \
-                     each; `cargo xtask prepare-faces` makes such a set)",
-                    folder.display()
-                )
-            })
+    /// When some can't be read.
+    pub fn open(pictures: &Pictures, load_size: usize, bar: &ProgressBar) -> Result<Self> {
+        let open = |files: &[PathBuf]| {
+            Domain::open(files, load_size, bar)
+                .with_context(|| format!("{} can't be trained on", pictures.folder.display()))
         };
         Ok(Dataset {
-            a: open("trainA")?,
-            b: open("trainB")?,
+            a: open(&pictures.a)?,
+            b: open(&pictures.b)?,
         })
-    }
-
-    /// The numbers of pictures.
-    pub fn lens(&self) -> [usize; 2] {
-        [self.a.len(), self.b.len()]
     }
 
     /// The batch of a step, a function of seed and step alone: A in shuffled order, every picture
     /// once before any comes again; B at random, as in the reference.
-    fn batch(&self, config: &Config, step: u64) -> Result<Batch> {
-        let [len_a, len_b] = self.lens();
+    fn batch(&self, stage: &Stage, step: u64) -> Result<Batch> {
+        let config = &stage.config;
+        let [len_a, len_b] = [&self.a, &self.b].map(|domain| domain.files.len());
         let mut rng = rng(config.seed, Stream::Data, step);
         let mut batch = Batch {
             step,
@@ -165,7 +183,7 @@ impl Dataset {
             b: Vec::new(),
         };
         for i in 0..config.batch as u64 {
-            let index = step * config.batch as u64 + i;
+            let index = stage.pictures_before(step) + i;
             let (round, place) = (index / len_a as u64, (index % len_a as u64) as usize);
             let a = shuffled(config.seed, round, len_a)[place];
             let b = rng.random_range(0..len_b);
@@ -190,7 +208,7 @@ pub struct Batch {
     pub b: Vec<f32>,
 }
 
-/// Makes the batches of a run ahead of time; worker w of W makes those of steps w, w + W, …
+/// Makes the batches of a stage ahead of time; worker w of W makes those of steps w, w + W, …
 pub struct Loader {
     workers: Vec<Receiver<Result<Batch>>>,
     next: u64,
@@ -198,12 +216,13 @@ pub struct Loader {
 
 impl Loader {
     /// Starts the workers at a step.
-    pub fn start(dataset: Arc<Dataset>, config: &Config, first: u64) -> Self {
+    pub fn start(dataset: Dataset, stage: &Stage, first: u64) -> Self {
+        let dataset = Arc::new(dataset);
         let worker = |w: u64| {
             let (sender, receiver) = sync_channel(AHEAD);
-            let (dataset, config) = (dataset.clone(), config.clone());
+            let (dataset, stage) = (dataset.clone(), stage.clone());
             let start = first + (w + WORKERS as u64 - first % WORKERS as u64) % WORKERS as u64;
-            thread::spawn(move || work(&dataset, &config, start, &sender));
+            thread::spawn(move || work(&dataset, &stage, start, &sender));
             receiver
         };
         Loader {
@@ -227,11 +246,12 @@ impl Loader {
     }
 }
 
-fn work(dataset: &Dataset, config: &Config, start: u64, sender: &SyncSender<Result<Batch>>) {
-    let mut step = start;
-    // The run is over when nobody takes batches any more.
-    while sender.send(dataset.batch(config, step)).is_ok() {
-        step += WORKERS as u64;
+fn work(dataset: &Dataset, stage: &Stage, start: u64, sender: &SyncSender<Result<Batch>>) {
+    for step in (start..stage.end).step_by(WORKERS) {
+        // The run is over when nobody takes batches any more.
+        if sender.send(dataset.batch(stage, step)).is_err() {
+            return;
+        }
     }
 }
 

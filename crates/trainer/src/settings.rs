@@ -64,10 +64,19 @@ impl Settings {
         Self::merge(from_file, flags_table(flags)?).with_context(|| origin(file))
     }
 
-    fn merge(file: Table, mut flags: Table) -> Result<Self> {
+    fn merge(mut file: Table, mut flags: Table) -> Result<Self> {
         // `--epochs` says that epochs count, whatever the preset says of steps.
         if flags.contains_key("epochs") {
             flags.insert("steps".into(), toml::Value::Integer(0));
+        }
+        // Stages say how many steps there are, whatever came before says.
+        for table in [&mut file, &mut flags] {
+            let stages = table.get("stages").and_then(toml::Value::as_str);
+            if stages.is_some_and(|stages| !stages.trim().is_empty()) {
+                for key in ["steps", "epochs"] {
+                    table.entry(key).or_insert(toml::Value::Integer(0));
+                }
+            }
         }
         let named = flags.get("preset").or_else(|| file.get("preset"));
         let preset = match named {
@@ -223,6 +232,41 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(merge("", flags).unwrap().model.total_steps([10, 7]), 30);
+    }
+
+    #[test]
+    fn stages_replace_the_steps_that_came_before_and_refuse_those_beside_them() {
+        let staged = |stages: &str| Options {
+            stages: Some(stages.into()),
+            ..Options::default()
+        };
+        let total = |file: &str, flags| {
+            let model = merge(file, flags).map_err(|error| error.to_string())?.model;
+            Ok::<_, String>(model.total_steps([10, 7]))
+        };
+        assert_eq!(total("", staged("64:3,128:4")), Ok(7));
+        assert_eq!(total("steps = 100", staged("64:3")), Ok(3));
+        assert_eq!(total("stages = \"64:3\"", staged("64:5")), Ok(5));
+        let plain = Options {
+            steps: Some(9),
+            ..staged("")
+        };
+        assert_eq!(total("stages = \"64:3\"", plain.clone()), Ok(9));
+        let conflict = total("steps = 100\nstages = \"64:3\"", Options::default());
+        assert!(conflict.unwrap_err().contains("steps = 100"));
+        let both = Options {
+            stages: Some("64:3".into()),
+            ..plain
+        };
+        assert!(total("", both).unwrap_err().contains("leave one"));
+        let epochs = Options {
+            epochs: Some(2),
+            ..staged("64:3")
+        };
+        assert!(total("", epochs).unwrap_err().contains("epochs = 2"));
+        let settings = merge("", staged("64:3,128:4")).unwrap();
+        let text = settings.to_toml().unwrap();
+        assert_eq!(Settings::from_toml(&text).unwrap(), settings);
     }
 
     #[test]

@@ -160,6 +160,86 @@ fn the_same_seed_gives_the_same_run_and_a_resumed_one_too() {
 }
 
 #[test]
+fn stages_train_the_same_networks_on_larger_and_larger_pictures() {
+    let scratch = Scratch::new();
+    // A checkpoint at every step, to resume anywhere; pools that are full soon.
+    let staged = SMALL
+        .replace("--steps 4", "--stages 32:3:2,48:4")
+        .replace(
+            "--checkpoint-every 2",
+            "--checkpoint-every 1 --keep-checkpoints 9",
+        )
+        .replace(
+            "--size 32 --load-size 36",
+            "--size 64 --load-size 72 --pool-size 2",
+        )
+        .replace("--quiet", "");
+    let output = scratch.succeeds(&format!("--data data --out one {staged}"));
+    let said = stderr(&output);
+    for line in [
+        "trained at 32×32, 48×48",
+        "stage 1 of 2: 32×32, batch 2, steps 1 to 3",
+        "stage 2 of 2: 48×48, batch 1, steps 4 to 7",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let metrics = |run: &str| fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("one").lines().count(), 7);
+    // Six rows of pictures, shown at 128 pixels or more.
+    let sheet = |step: u32| {
+        let path = scratch.path("one").join(format!("samples/{step:06}.png"));
+        images::decode(&path).unwrap().width()
+    };
+    assert_eq!(sheet(2), 6 * 32 * 4 + 7 * 4);
+    assert_eq!(sheet(6), 6 * 48 * 3 + 7 * 4);
+
+    // Resumed in the first stage, between the two and in the second.
+    let last =
+        |run: &str| fs::read(scratch.path(run).join("checkpoints/000007.safetensors")).unwrap();
+    for step in [2, 3, 5] {
+        let run = format!("from-{step}");
+        fs::create_dir_all(scratch.path(&run).join("checkpoints")).unwrap();
+        fs::create_dir_all(scratch.path(&run).join("samples")).unwrap();
+        for file in [
+            "config.toml",
+            "metrics.jsonl",
+            &format!("checkpoints/{step:06}.safetensors"),
+        ] {
+            fs::copy(
+                scratch.path("one").join(file),
+                scratch.path(&run).join(file),
+            )
+            .unwrap();
+        }
+        scratch.succeeds(&format!("--resume {run} --quiet"));
+        assert_eq!(metrics(&run), metrics("one"), "from step {step}");
+        assert_eq!(
+            tensors(&last(&run)),
+            tensors(&last("one")),
+            "from step {step}"
+        );
+    }
+    scratch.fails("--resume one --quiet", &["one", "--stages"]);
+    scratch.succeeds("translate one --input data/testA --output out --device cpu");
+
+    let with = |stages: &str, more: &str| {
+        let flags = SMALL.replace("--steps 4", &format!("--stages {stages}"));
+        format!("--data data --out two {flags} {more}")
+    };
+    scratch.fails(&with("32:3,50:3", ""), &["50:3", "try 48 or 52"]);
+    scratch.fails(&with("32:3,48", ""), &["stages", "SIZE:STEPS"]);
+    scratch.fails(&with("32:3", "--steps 5"), &["steps = 5", "32:3"]);
+    scratch.fails(&with("32:3", "--epochs 5"), &["epochs = 5", "32:3"]);
+    assert!(!scratch.path("two").exists(), "nothing half-written");
+}
+
+/// What follows a checkpoint's header, which names the run's folder.
+fn tensors(checkpoint: &[u8]) -> &[u8] {
+    let header = u64::from_le_bytes(checkpoint[..8].try_into().unwrap());
+    &checkpoint[8 + header as usize..]
+}
+
+#[test]
 fn diffaugment_changes_a_run_and_repeats_with_the_seed() {
     let scratch = Scratch::new();
     let train = |run: &str, more: &str| {
