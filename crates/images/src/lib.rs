@@ -3,6 +3,7 @@
 //! - [`list`] finds the pictures of a folder, [`decode`] reads one of any format as 8-bit RGB,
 //!   [`save_png`] writes one
 //! - [`resize`] and [`resize_f32`] are bicubic with antialiasing, as Pillow's and PyTorch's are
+//! - [`warp`] takes pixels from anywhere: turned, scaled, moved
 //! - [`to_chw`] and [`from_chw`] convert between pixels and what a network takes: planar f32 in
 //!   −1…1
 //! - [`Sheet`] lays pictures out in a grid, to be looked at
@@ -16,6 +17,7 @@ mod resize;
 mod save;
 mod sheet;
 mod transform;
+mod warp;
 
 pub use decode::{MAX_BYTES, MAX_SIDE, decode};
 pub use error::Error;
@@ -26,6 +28,7 @@ pub use resize::{resize, resize_f32};
 pub use save::save_png;
 pub use sheet::Sheet;
 pub use transform::{crop, extend, mirror};
+pub use warp::{Affine, warp};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -12,11 +12,13 @@ mod concat;
 mod conv2d;
 mod conv2d_weight_grad;
 mod conv_transpose2d;
+mod depthwise_conv2d;
 mod expand;
 mod fill;
 mod instance_norm;
 mod loss;
 mod matmul;
+mod max_pool2d;
 mod pad;
 mod registry;
 mod reshape;
@@ -47,10 +49,12 @@ pub fn registry() -> Vec<Family> {
         conv2d::family(),
         conv2d_weight_grad::family(),
         conv_transpose2d::family(),
+        depthwise_conv2d::family(),
         expand::family(),
         instance_norm::family(),
         loss::family(),
         matmul::family(),
+        max_pool2d::family(),
         pad::family(),
         scale::family(),
         sum::family(),

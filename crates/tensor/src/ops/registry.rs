@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 
@@ -53,6 +54,9 @@ pub enum Values {
     /// Uniform in ±[0.3, 1.3], the signs by turns: no finite difference crosses a kink at zero, or at the
     /// mean.
     AwayFromZero,
+    /// A shuffled ladder around zero in steps of four: no finite difference changes which of some values is
+    /// the largest.
+    Apart,
 }
 
 impl Case {
@@ -132,7 +136,12 @@ impl Case {
 
 impl Input {
     fn draw(&self, rng: &mut ChaCha8Rng) -> Vec<f32> {
-        (0..self.shape.len())
+        let len = self.shape.len();
+        let mut places: Vec<usize> = (0..len).collect();
+        if matches!(self.values, Values::Apart) {
+            places.shuffle(rng);
+        }
+        (0..len)
             .map(|i| match self.values {
                 Values::Normal => rng.sample(StandardNormal),
                 Values::Uniform(low, high) => rng.random_range(low..high),
@@ -140,6 +149,7 @@ impl Input {
                     let size: f32 = rng.random_range(0.3..1.3);
                     if i % 2 == 0 { size } else { -size }
                 }
+                Values::Apart => 4.0 * places[i] as f32 - 2.0 * len as f32,
             })
             .collect()
     }
