@@ -15,6 +15,12 @@ pub struct Config {
     pub load_size: usize,
     /// Mirror pictures at random.
     pub flip: bool,
+    /// Turn pictures at random by up to so many degrees, either way.
+    pub rotate: f32,
+    /// Scale pictures at random by 1 − `zoom` to 1 + `zoom`.
+    pub zoom: f32,
+    /// Multiply brightness, contrast and saturation at random by 1 − `jitter` to 1 + `jitter` each.
+    pub jitter: f32,
     /// Pictures of each domain in a step.
     pub batch: usize,
     /// Stages of one size each. Their sizes, steps and batches count then; `steps` and `epochs` are 0, and
@@ -163,6 +169,9 @@ impl Config {
             size: 256,
             load_size: 286,
             flip: true,
+            rotate: 0.0,
+            zoom: 0.0,
+            jitter: 0.0,
             batch: 1,
             stages: Stages::default(),
             steps: 0,
@@ -234,6 +243,15 @@ impl Config {
                 &0,
                 "give a number of epochs or steps to train".into(),
             );
+        }
+        for (option, given, most) in [
+            ("rotate", self.rotate, 180.0),
+            ("zoom", self.zoom, 0.9),
+            ("jitter", self.jitter, 1.0),
+        ] {
+            if !(0.0..=most).contains(&given) {
+                return refuse(option, &given, format!("it must be from 0 to {most}"));
+            }
         }
         let unit = [
             ("decay", self.decay),

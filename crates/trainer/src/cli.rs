@@ -112,6 +112,18 @@ pub struct Options {
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<bool>,
+    /// Turn pictures at random by up to so many degrees, either way
+    #[arg(long, value_name = "DEGREES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate: Option<f32>,
+    /// Scale pictures at random by 1 - SHARE to 1 + SHARE
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zoom: Option<f32>,
+    /// Multiply brightness, contrast and saturation at random by 1 - X to 1 + X each
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f32>,
     /// Pictures of each domain in a step
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

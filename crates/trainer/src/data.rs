@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use cyclegan::{Config, Stage, Stream, rng};
-use images::RgbImage;
+use images::{Affine, Jitter, RgbImage};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -123,7 +123,8 @@ impl Domain {
         })
     }
 
-    /// Picture `i`, cropped and perhaps mirrored, as C×H×W values in [−1, 1].
+    /// Picture `i`, cropped, perhaps mirrored, and changed as the options say, as C×H×W values in
+    /// [−1, 1].
     fn augmented(&self, i: usize, config: &Config, rng: &mut ChaCha8Rng) -> Result<Vec<f32>> {
         let loaded;
         let picture = match self.cache[i].get() {
@@ -137,12 +138,45 @@ impl Domain {
         let (x, y) = (rng.random_range(0..=room), rng.random_range(0..=room));
         let mirrored = rng.random_bool(0.5) && config.flip;
         let size = config.size as u32;
-        let mut crop = images::crop(picture, x, y, size, size);
-        if mirrored {
-            crop = images::mirror(&crop);
+        let mut seen = if config.rotate == 0.0 && config.zoom == 0.0 {
+            let crop = images::crop(picture, x, y, size, size);
+            match mirrored {
+                true => images::mirror(&crop),
+                false => crop,
+            }
+        } else {
+            let angle = f64::from(either_way(config.rotate, rng)).to_radians();
+            let scale = f64::from(1.0 + either_way(config.zoom, rng));
+            let frame = frame([x, y], size, mirrored, angle, scale);
+            images::warp(picture, &frame, [size, size])
+        };
+        if config.jitter > 0.0 {
+            let mut factor = || 1.0 + either_way(config.jitter, rng);
+            let factors = Jitter {
+                brightness: factor(),
+                contrast: factor(),
+                saturation: factor(),
+            };
+            seen = images::jitter(&seen, &factors);
         }
-        Ok(images::to_chw(&crop))
+        Ok(images::to_chw(&seen))
     }
+}
+
+/// A number from −`most` to `most`.
+fn either_way(most: f32, rng: &mut ChaCha8Rng) -> f32 {
+    most * (2.0 * rng.random::<f32>() - 1.0)
+}
+
+/// Where in a picture the points of a crop at `corner` lie that is mirrored if asked for, and then turned
+/// by `angle` (radians) and scaled about its middle.
+fn frame(corner: [u32; 2], size: u32, mirrored: bool, angle: f64, scale: f64) -> Affine {
+    let half = f64::from(size) / 2.0;
+    let middle = corner.map(|at| f64::from(at) + half);
+    let across = if mirrored { -1.0 } else { 1.0 };
+    Affine::similarity(1.0, 0.0, [-half, -half])
+        .then(&Affine::similarity(1.0 / scale, -angle, [0.0, 0.0]))
+        .then(&Affine([[across, 0.0, middle[0]], [0.0, 1.0, middle[1]]]))
 }
 
 fn load(file: &Path, side: u32) -> images::Result<RgbImage> {
@@ -258,6 +292,36 @@ fn work(dataset: &Dataset, stage: &Stage, start: u64, sender: &SyncSender<Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_at_rest_is_a_crop_and_others_keep_its_middle() {
+        let picture = RgbImage::from_fn(30, 20, |x, y| {
+            images::Rgb([(8 * x) as u8, (12 * y) as u8, (x * y) as u8])
+        });
+        let crop = images::crop(&picture, 11, 2, 16, 16);
+        for (mirrored, expected) in [(false, crop.clone()), (true, images::mirror(&crop))] {
+            let still = frame([11, 2], 16, mirrored, 0.0, 1.0);
+            assert_eq!(images::warp(&picture, &still, [16, 16]), expected);
+            let moved = frame([11, 2], 16, mirrored, 0.4, 1.25);
+            let [x, y] = moved.apply([8.0, 8.0]);
+            assert!((x - 19.0).abs() < 1e-9 && (y - 10.0).abs() < 1e-9);
+            assert!((moved.scale() - 0.8).abs() < 1e-9, "enlarged: less is seen");
+        }
+        // A quarter turn of what is seen, clockwise as rows go down.
+        let turned = frame([11, 2], 16, false, std::f64::consts::FRAC_PI_2, 1.0);
+        let turned = images::warp(&picture, &turned, [16, 16]);
+        assert_eq!(turned.get_pixel(15, 0), crop.get_pixel(0, 0));
+        assert_eq!(turned.get_pixel(15, 15), crop.get_pixel(15, 0));
+    }
+
+    #[test]
+    fn draws_reach_both_ways() {
+        let rng = &mut rng(1, Stream::Data, 0);
+        let draws: Vec<f32> = (0..1000).map(|_| either_way(10.0, rng)).collect();
+        assert!(draws.iter().all(|draw| draw.abs() <= 10.0));
+        assert!(draws.iter().any(|&draw| draw > 9.0) && draws.iter().any(|&draw| draw < -9.0));
+        assert_eq!(either_way(0.0, rng), 0.0);
+    }
 
     #[test]
     fn every_picture_of_a_comes_once_a_round() {

@@ -240,6 +240,31 @@ fn tensors(checkpoint: &[u8]) -> &[u8] {
 }
 
 #[test]
+fn pictures_are_turned_scaled_and_recoloured_as_the_seed_says() {
+    let scratch = Scratch::new();
+    let train = |run: &str, more: &str| {
+        scratch.succeeds(&format!("--data data --out {run} {SMALL} {more}"));
+        fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap()
+    };
+    let plain = train("plain", "");
+    assert_eq!(plain, train("off", "--rotate 0 --zoom 0 --jitter 0"));
+    let mut all = vec![plain];
+    for (i, options) in ["--rotate 15", "--zoom 0.2", "--jitter 0.3"]
+        .iter()
+        .enumerate()
+    {
+        let one = train(&format!("{i}"), options);
+        assert_eq!(one, train(&format!("{i}-again"), options), "{options}");
+        assert!(!all.contains(&one), "{options} changes something");
+        all.push(one);
+    }
+    for (option, given) in [("rotate", "181"), ("zoom", "1"), ("jitter", "1.5")] {
+        let refused = format!("--data data --out no {SMALL} --{option} {given}");
+        scratch.fails(&refused, &[&format!("{option} = {given}"), "from 0 to"]);
+    }
+}
+
+#[test]
 fn diffaugment_changes_a_run_and_repeats_with_the_seed() {
     let scratch = Scratch::new();
     let train = |run: &str, more: &str| {
