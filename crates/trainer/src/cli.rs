@@ -56,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Train on one style of the drawings: those in trainB/style-NAME (and testB/style-NAME)
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style: Option<String>,
     /// Folder for the run's results [default: runs/PRESET, or the next free runs/PRESET-N]
     #[arg(long, value_name = "RUN")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! From folders of pictures to batches, on threads of their own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -20,21 +21,26 @@ const CACHE_BYTES: usize = 2 << 30;
 const AHEAD: usize = 2;
 const WORKERS: usize = 2;
 
+/// What the folder of a style's pictures is called before the style's name.
+const STYLE: &str = "style-";
+
 /// The pictures of a data folder, by their paths.
 pub struct Pictures {
     folder: PathBuf,
+    /// Test pictures of domain B, if there are any.
+    test_b: PathBuf,
     a: Vec<PathBuf>,
     b: Vec<PathBuf>,
 }
 
 impl Pictures {
-    /// Lists `trainA` and `trainB` of a folder.
+    /// Lists `trainA` and `trainB` of a folder; of the latter one style, if it is named.
     ///
     /// # Errors
-    /// When one is missing or empty.
-    pub fn list(folder: &Path) -> Result<Self> {
-        let list = |name: &str| {
-            images::list(&folder.join(name)).with_context(|| {
+    /// When one is missing or empty, or there is no such style.
+    pub fn list(folder: &Path, style: &str) -> Result<Self> {
+        let list = |domain: &Path| {
+            images::list(domain).with_context(|| {
                 format!(
                     "{} can't be trained on (it must hold trainA and trainB, a folder of pictures \
                      each; `cargo xtask prepare-faces` makes such a set)",
@@ -42,10 +48,18 @@ impl Pictures {
                 )
             })
         };
+        let [mut train_b, mut test_b] = ["trainB", "testB"].map(|domain| folder.join(domain));
+        if !style.is_empty() {
+            check_style(&train_b, style)?;
+            for domain in [&mut train_b, &mut test_b] {
+                domain.push(format!("{STYLE}{style}"));
+            }
+        }
         Ok(Pictures {
             folder: folder.to_owned(),
-            a: list("trainA")?,
-            b: list("trainB")?,
+            test_b,
+            a: list(&folder.join("trainA"))?,
+            b: list(&train_b)?,
         })
     }
 
@@ -60,8 +74,8 @@ impl Pictures {
     /// # Errors
     /// When one can't be read.
     pub fn spread(&self, count: usize, size: usize) -> Result<[Vec<Vec<f32>>; 2]> {
-        let spread = |test: &str, train: &[PathBuf]| -> Result<Vec<Vec<f32>>> {
-            let test = images::list(&self.folder.join(test));
+        let spread = |test: &Path, train: &[PathBuf]| -> Result<Vec<Vec<f32>>> {
+            let test = images::list(test);
             let files = test.as_deref().unwrap_or(train);
             let count = count.min(files.len());
             let file = |i: usize| &files[i * files.len() / count];
@@ -69,8 +83,37 @@ impl Pictures {
                 .map(|i| Ok(images::to_chw(&load(file(i), size as u32)?)))
                 .collect()
         };
-        Ok([spread("testA", &self.a)?, spread("testB", &self.b)?])
+        let test_a = self.folder.join("testA");
+        Ok([spread(&test_a, &self.a)?, spread(&self.test_b, &self.b)?])
     }
+}
+
+/// Refuses a style that a domain is not divided into.
+fn check_style(domain: &Path, style: &str) -> Result<()> {
+    let entries = fs::read_dir(domain)
+        .with_context(|| format!("the folder {} can't be read", domain.display()))?;
+    let is_folder = |entry: &fs::DirEntry| entry.path().is_dir();
+    let mut styles: Vec<String> = entries
+        .filter_map(|entry| entry.ok().filter(is_folder)?.file_name().into_string().ok())
+        .filter_map(|name| Some(name.strip_prefix(STYLE)?.to_owned()))
+        .collect();
+    if styles.is_empty() {
+        bail!(
+            "{} isn't divided into styles (folders {STYLE}0, {STYLE}1, …), so that there is no style \
+             {style}; leave --style out, or have `cargo xtask prepare-faces … --styles auto` divide it",
+            domain.display()
+        );
+    }
+    if !styles.iter().any(|known| known == style) {
+        // By number: 10 comes after 9.
+        styles.sort_by_key(|style| (style.len(), style.clone()));
+        bail!(
+            "there is no style {style} in {}; --style takes one of {}",
+            domain.display(),
+            styles.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// The pictures of one domain.

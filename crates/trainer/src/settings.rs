@@ -25,6 +25,8 @@ pub struct RunSettings {
     pub preset: Preset,
     /// Empty: the demo faces.
     pub data: PathBuf,
+    /// The style of the drawings to train on, a folder `style-NAME` in `trainB`; empty: all drawings.
+    pub style: String,
     /// Empty: a free folder below `runs`.
     pub out: PathBuf,
     pub device: String,
@@ -44,6 +46,7 @@ impl RunSettings {
         RunSettings {
             preset,
             data: PathBuf::new(),
+            style: String::new(),
             out: PathBuf::new(),
             device: "best".into(),
             autotune: true,
@@ -159,10 +162,13 @@ fn read_table(path: &Path) -> Result<Table> {
         .with_context(|| format!("{} is not TOML", path.display()))
 }
 
-/// A whole number where a real one is expected counts as one.
+/// A whole number counts as a real one, or as text, where that is expected.
 fn as_expected(expected: &toml::Value, given: toml::Value) -> toml::Value {
     match (expected, given) {
         (toml::Value::Float(_), toml::Value::Integer(given)) => toml::Value::Float(given as f64),
+        (toml::Value::String(_), toml::Value::Integer(given)) => {
+            toml::Value::String(given.to_string())
+        }
         (_, given) => given,
     }
 }
@@ -211,6 +217,12 @@ mod tests {
     fn the_file_can_name_the_preset() {
         let settings = merge("preset = \"paper\"", Options::default()).unwrap();
         assert_eq!(settings.model, Config::preset(Preset::Paper));
+    }
+
+    #[test]
+    fn a_style_may_be_given_as_the_number_that_it_is() {
+        let settings = merge("style = 2", Options::default()).unwrap();
+        assert_eq!(settings.run.style, "2");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         true => demo::ensure(args.quiet)?,
         false => settings.run.data.clone(),
     };
-    let pictures = Pictures::list(&data)?;
+    let pictures = Pictures::list(&data, &settings.run.style)?;
     let stages = settings.model.stages(pictures.lens());
     let total = settings.model.total_steps(pictures.lens());
     announce(&device, &pictures, &stages, args.quiet)?;

@@ -265,6 +265,60 @@ fn pictures_are_turned_scaled_and_recoloured_as_the_seed_says() {
 }
 
 #[test]
+fn a_style_of_the_drawings_is_trained_on_alone() {
+    let scratch = Scratch::new();
+    let flags = SMALL.replace("--quiet", "");
+    let styled = |data: &str, style: &str| {
+        format!("--data {data} --out {data}-{style} {flags} --style {style}")
+    };
+    scratch.fails(
+        &styled("data", "0"),
+        &["trainB", "isn't divided", "--styles auto"],
+    );
+
+    let mut pictures = 0;
+    for (domain, style, count) in [
+        ("trainA", "", 2),
+        ("trainB", "style-0", 3),
+        ("trainB", "style-1", 1),
+        ("trainB", "style-10", 1),
+        ("testB", "style-1", 1),
+    ] {
+        let folder = scratch.path("divided").join(domain).join(style);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..count {
+            pictures += 1;
+            let name = format!("{i}.png");
+            picture(40, 40, pictures).save(folder.join(name)).unwrap();
+        }
+    }
+    scratch.fails(&styled("divided", "7"), &["style 7", "0, 1, 10"]);
+    scratch.fails(&styled("divided", "../trainA"), &["no style"]);
+    for (style, b) in [("0", 3), ("1", 1)] {
+        let said = stderr(&scratch.succeeds(&styled("divided", style)));
+        assert!(said.contains(&format!("2 of A, {b} of B")), "{said}");
+    }
+    let all = scratch.succeeds(&format!("--data divided --out all {flags}"));
+    assert!(stderr(&all).contains("2 of A, 5 of B"));
+
+    // Without a test picture of its style, a sheet shows those trained on, and no other style's.
+    let real_b = |run: &str| {
+        let sheet = images::decode(&scratch.path(run).join("samples/000000.png")).unwrap();
+        // The fourth column of pictures, 128 pixels wide with gaps of four, its first row.
+        let [width, gap] = [128, 4];
+        images::crop(
+            &sheet,
+            gap + 3 * (width + gap),
+            sheet.height() - gap - width,
+            1,
+            width,
+        )
+    };
+    assert_ne!(real_b("divided-0"), real_b("divided-1"));
+    assert_eq!(real_b("all"), real_b("divided-1"), "the only test picture");
+}
+
+#[test]
 fn diffaugment_changes_a_run_and_repeats_with_the_seed() {
     let scratch = Scratch::new();
     let train = |run: &str, more: &str| {
