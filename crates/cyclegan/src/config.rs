@@ -283,7 +283,8 @@ impl Config {
         for (option, given) in [("steps", self.steps), ("epochs", self.epochs)] {
             if given != 0 {
                 let reason = format!(
-                    "the stages ({}) say how many steps there are; leave one of the two out",
+                    "the stages ({}) say how many steps there are; leave one of the two out \
+                     (stages = \"\" for no stages)",
                     self.stages
                 );
                 return refuse(option, &given, reason);
