@@ -2,20 +2,23 @@
 
 use std::process::ExitCode;
 
-use cyclegan::{Config, CycleGan, DiscriminatorKind, Preset, Stored, noise};
+use cyclegan::{
+    Config, CycleGan, DiffAugment, DiscriminatorKind, Preset, Stored, Stream, noise, rng,
+};
 use gpu::Context;
 use gpu::testing::{run, trials};
 use libtest_mimic::Failed;
 use nn::StateDict;
-use tensor::{Device, Tensor};
+use tensor::{Device, Precision, Tensor, grad};
 
 type Test = fn(&Device) -> Result<(), Failed>;
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 3] = [
+    let tests: [(&str, Test); 4] = [
         ("it learns as single precision does", learns),
         ("it goes on from its state", goes_on),
         ("a step that overflows is not taken", overflow),
+        ("discriminators see pictures augmented alike", augmentation),
     ];
     let all = tests.into_iter().flat_map(|(name, test)| {
         trials(name, move |gpu: &Context| match gpu.limits().f16 {
@@ -119,6 +122,30 @@ fn overflow(device: &Device) -> Result<(), Failed> {
         !moved("G_A/")? && !moved("adam_G/0")?,
         "the generators moved"
     );
+    Ok(())
+}
+
+fn augmentation(device: &Device) -> Result<(), Failed> {
+    let all: DiffAugment = "color,translation,cutout".parse()?;
+    let values: Vec<f32> = (0..2 * 3 * 16 * 10).map(|i| (i as f32).sin()).collect();
+    let both = [Device::Cpu, device.clone()].map(|device| -> Result<_, Failed> {
+        let precision = match device {
+            Device::Cpu => Precision::Single,
+            Device::Gpu(_) => Precision::Half,
+        };
+        let pictures = Tensor::from_slice(&values, [2, 3, 16, 10], &device)?
+            .to_precision(precision)?
+            .with_grad();
+        let seen = all.augment(&pictures, &mut rng(1, Stream::DiffAugment, 0))?;
+        assert_eq!(seen.precision(), precision);
+        let back = grad(&seen.mul(&seen)?.sum()?, &[&pictures])?.remove(0);
+        Ok([seen.to_vec()?, back.to_vec()?])
+    });
+    let [single, half] = both;
+    for (single, half) in single?.iter().flatten().zip(half?.iter().flatten()) {
+        let scale = single.abs().max(1.0);
+        assert!((single - half).abs() < 0.01 * scale, "{half} for {single}");
+    }
     Ok(())
 }
 

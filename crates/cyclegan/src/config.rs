@@ -2,6 +2,8 @@ use nn::{AdamConfig, GanMode, Init, Linear, Norm};
 use serde::{Deserialize, Serialize};
 use tensor::Precision;
 
+use crate::{DiffAugment, Stages};
+
 /// Everything that determines a run but its data and its device. It is stored in every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,8 +15,17 @@ pub struct Config {
     pub load_size: usize,
     /// Mirror pictures at random.
     pub flip: bool,
+    /// Turn pictures at random by up to so many degrees, either way.
+    pub rotate: f32,
+    /// Scale pictures at random by 1 − `zoom` to 1 + `zoom`.
+    pub zoom: f32,
+    /// Multiply brightness, contrast and saturation at random by 1 − `jitter` to 1 + `jitter` each.
+    pub jitter: f32,
     /// Pictures of each domain in a step.
     pub batch: usize,
+    /// Stages of one size each. Their sizes, steps and batches count then; `steps` and `epochs` are 0, and
+    /// `size` and `load_size` are only a proportion.
+    pub stages: Stages,
     /// Steps of the run; 0: as many as `epochs` make.
     pub steps: u64,
     /// Epochs of the run, where `steps` is 0. An epoch shows every picture of the larger domain.
@@ -53,6 +64,8 @@ pub struct Config {
     pub lambda_identity: f32,
     /// Fakes that each image pool keeps.
     pub pool_size: usize,
+    /// How pictures are augmented before discriminators see them.
+    pub diffaugment: DiffAugment,
 
     /// Adam's learning rate.
     pub learning_rate: f32,
@@ -156,7 +169,11 @@ impl Config {
             size: 256,
             load_size: 286,
             flip: true,
+            rotate: 0.0,
+            zoom: 0.0,
+            jitter: 0.0,
             batch: 1,
+            stages: Stages::default(),
             steps: 0,
             epochs: 200,
             decay: 0.5,
@@ -175,6 +192,7 @@ impl Config {
             lambda_b: 10.0,
             lambda_identity: 0.5,
             pool_size: 50,
+            diffaugment: DiffAugment::default(),
             learning_rate: 2e-4,
             beta1: 0.5,
             beta2: 0.999,
@@ -206,13 +224,90 @@ impl Config {
     /// # Errors
     /// The first option that does not work, with what would.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |option, given: &dyn ToString, reason: String| {
-            Err(ConfigError {
-                option,
-                given: given.to_string(),
-                reason,
-            })
-        };
+        if self.stages.is_empty() {
+            self.check_pictures()?;
+        } else {
+            self.check_stages()?;
+        }
+        if self.discriminator == DiscriminatorKind::NLayers && self.n_layers == 0 {
+            return refuse("n_layers", &0, "a PatchGAN has at least one layer".into());
+        }
+        for (option, given) in [("ngf", self.ngf), ("ndf", self.ndf)] {
+            if !(1..=1024).contains(&given) {
+                return refuse(option, &given, "it must be from 1 to 1024".into());
+            }
+        }
+        if self.stages.is_empty() && self.steps == 0 && self.epochs == 0 {
+            return refuse(
+                "epochs",
+                &0,
+                "give a number of epochs or steps to train".into(),
+            );
+        }
+        for (option, given, most) in [
+            ("rotate", self.rotate, 180.0),
+            ("zoom", self.zoom, 0.9),
+            ("jitter", self.jitter, 1.0),
+        ] {
+            if !(0.0..=most).contains(&given) {
+                return refuse(option, &given, format!("it must be from 0 to {most}"));
+            }
+        }
+        let unit = [
+            ("decay", self.decay),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+        ];
+        for (option, given) in unit {
+            let below_one = option == "decay" || given < 1.0;
+            if !(0.0..=1.0).contains(&given) || !below_one {
+                return refuse(option, &given, "it must be between 0 and 1".into());
+            }
+        }
+        for (option, given) in [
+            ("learning_rate", self.learning_rate),
+            ("lambda_a", self.lambda_a),
+            ("lambda_b", self.lambda_b),
+            ("lambda_identity", self.lambda_identity),
+            ("init_gain", self.init_gain),
+        ] {
+            if !given.is_finite() || given < 0.0 {
+                return refuse(option, &given, "it must be a number, 0 or more".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses stages that say other than `steps` and `epochs`, and those that can't be trained.
+    fn check_stages(&self) -> Result<(), ConfigError> {
+        for (option, given) in [("steps", self.steps), ("epochs", self.epochs)] {
+            if given != 0 {
+                let reason = format!(
+                    "the stages ({}) say how many steps there are; leave one of the two out \
+                     (stages = \"\" for no stages)",
+                    self.stages
+                );
+                return refuse(option, &given, reason);
+            }
+        }
+        for stage in self.stages.planned() {
+            if !(1..=1_000_000_000).contains(&stage.steps) {
+                let reason = "a stage has from 1 to 1000000000 steps".into();
+                return refuse("stages", stage, reason);
+            }
+            self.at(stage)
+                .check_pictures()
+                .map_err(|error| ConfigError {
+                    option: "stages",
+                    given: stage.to_string(),
+                    reason: format!("{} = {}: {}", error.option, error.given, error.reason),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Refuses sizes and batches that the networks can't take.
+    fn check_pictures(&self) -> Result<(), ConfigError> {
         let (multiple, least) = (self.generator.multiple_of(), self.generator.at_least());
         if self.size < least || !self.size.is_multiple_of(multiple) {
             let name = toml::Value::try_from(self.generator).map_or(String::new(), |name| {
@@ -250,49 +345,23 @@ impl Config {
                 reason,
             );
         }
-        if self.discriminator == DiscriminatorKind::NLayers && self.n_layers == 0 {
-            return refuse("n_layers", &0, "a PatchGAN has at least one layer".into());
-        }
-        for (option, given) in [("ngf", self.ngf), ("ndf", self.ndf), ("batch", self.batch)] {
-            if !(1..=1024).contains(&given) {
-                return refuse(option, &given, "it must be from 1 to 1024".into());
-            }
-        }
-        if self.steps == 0 && self.epochs == 0 {
-            return refuse(
-                "epochs",
-                &0,
-                "give a number of epochs or steps to train".into(),
-            );
-        }
-        let unit = [
-            ("decay", self.decay),
-            ("beta1", self.beta1),
-            ("beta2", self.beta2),
-        ];
-        for (option, given) in unit {
-            let below_one = option == "decay" || given < 1.0;
-            if !(0.0..=1.0).contains(&given) || !below_one {
-                return refuse(option, &given, "it must be between 0 and 1".into());
-            }
-        }
-        for (option, given) in [
-            ("learning_rate", self.learning_rate),
-            ("lambda_a", self.lambda_a),
-            ("lambda_b", self.lambda_b),
-            ("lambda_identity", self.lambda_identity),
-            ("init_gain", self.init_gain),
-        ] {
-            if !given.is_finite() || given < 0.0 {
-                return refuse(option, &given, "it must be a number, 0 or more".into());
-            }
+        if !(1..=1024).contains(&self.batch) {
+            return refuse("batch", &self.batch, "it must be from 1 to 1024".into());
         }
         Ok(())
     }
 
+    /// The run's steps where it is not given in epochs, else 0.
+    fn given_steps(&self) -> u64 {
+        match self.stages.is_empty() {
+            true => self.steps,
+            false => self.stages.steps(),
+        }
+    }
+
     /// The number of steps for domains of so many pictures.
     pub fn total_steps(&self, [a, b]: [usize; 2]) -> u64 {
-        match self.steps {
+        match self.given_steps() {
             0 => self.epochs * self.steps_per_epoch([a, b]),
             steps => steps,
         }
@@ -306,7 +375,7 @@ impl Config {
     /// The learning rate in step `step`, counted from 0: by epochs as in the reference, or by steps
     /// where the run is given in steps.
     pub fn learning_rate_at(&self, step: u64, domains: [usize; 2]) -> f32 {
-        let (unit, units) = match self.steps {
+        let (unit, units) = match self.given_steps() {
             0 => (step / self.steps_per_epoch(domains), self.epochs),
             steps => (step, steps),
         };
@@ -326,6 +395,14 @@ impl Config {
             eps: 1e-8,
         }
     }
+}
+
+fn refuse(option: &'static str, given: &dyn ToString, reason: String) -> Result<(), ConfigError> {
+    Err(ConfigError {
+        option,
+        given: given.to_string(),
+        reason,
+    })
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ impl ImagePool {
         &self.images
     }
 
+    /// Forgets all images but those of a side, which alone can be mixed with what comes.
+    pub fn keep_size(&mut self, side: usize) {
+        self.images
+            .retain(|image| image.shape().nchw()[2..] == [side; 2]);
+    }
+
     /// Puts images back that a checkpoint kept.
     pub fn restore(&mut self, images: Vec<Tensor>) {
         self.images = images;
@@ -98,6 +104,18 @@ mod tests {
         let answer = pool.query(&batch, &mut rng(1, Stream::Pool, 0)).unwrap();
         assert_eq!(answer.shape(), batch.shape());
         assert!(pool.images().is_empty());
+    }
+
+    #[test]
+    fn keeps_images_of_one_size() {
+        let mut pool = ImagePool::new(3);
+        let sizes = [4, 8, 4].map(|side| Tensor::zeros([1, 1, side, side], &Device::Cpu).unwrap());
+        pool.restore(sizes.to_vec());
+        pool.keep_size(8);
+        assert_eq!(pool.images().len(), 1);
+        let answer = pool.query(&sizes[1], &mut rng(1, Stream::Pool, 0));
+        assert_eq!(answer.unwrap().shape(), sizes[1].shape());
+        assert_eq!(pool.images().len(), 2);
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //! so weights travel both ways.
 
 mod config;
+mod diff_augment;
 mod discriminator;
 mod generator;
 mod image_pool;
 mod seeds;
+mod stages;
 mod step;
 mod unet;
 
 pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset, Stored};
+pub use diff_augment::{DiffAugment, UnknownAugmentation};
 pub use discriminator::discriminator;
 pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;
 pub use seeds::{Stream, rng};
+pub use stages::{Stage, Stages, UnknownStage};
 pub use step::{CycleGan, Losses, LossesReading, Translation, noise};

@@ -13,6 +13,8 @@ pub enum Stream {
     Data,
     /// What the image pools return.
     Pool,
+    /// How discriminators see pictures.
+    DiffAugment,
 }
 
 /// The generator for a purpose in a step of a run. It depends on nothing else, so a run resumed at

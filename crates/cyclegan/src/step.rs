@@ -2,10 +2,11 @@ use nn::{
     Adam, GanLoss, LossScale, Module, Param, StateDict, StateError, Weights, load_state,
     parameters, state_dict,
 };
+use rand::rngs::ChaCha8Rng;
 use tensor::ops::Loss;
 use tensor::{Device, Precision, Reading, Result, Tensor, no_grad};
 
-use crate::{Config, Generator, ImagePool, Stream, discriminator, generator, rng};
+use crate::{Config, DiffAugment, Generator, ImagePool, Stream, discriminator, generator, rng};
 
 /// Two generators, two discriminators, and what trains them. G_A takes domain A to B and G_B back;
 /// D_A judges pictures of B (those G_A makes), D_B those of A: the reference's names.
@@ -19,6 +20,7 @@ pub struct CycleGan {
     fakes_a: ImagePool,
     fakes_b: ImagePool,
     gan_loss: GanLoss,
+    diff_augment: DiffAugment,
     lambda_a: f32,
     lambda_b: f32,
     lambda_identity: f32,
@@ -179,6 +181,7 @@ impl CycleGan {
             fakes_a: ImagePool::new(config.pool_size),
             fakes_b: ImagePool::new(config.pool_size),
             gan_loss: GanLoss(config.gan_mode),
+            diff_augment: config.diffaugment,
             lambda_a: config.lambda_a,
             lambda_b: config.lambda_b,
             lambda_identity: config.lambda_identity,
@@ -200,8 +203,9 @@ impl CycleGan {
         learning_rate: f32,
     ) -> Result<Losses<Tensor>> {
         let [real_a, real_b] = &self.stored([real_a, real_b])?;
+        let seen = &mut rng(self.seed, Stream::DiffAugment, self.steps);
         let (translation, identity) = self.translate_all(real_a, real_b)?;
-        let objective = self.generator_objective(real_a, real_b, &translation, identity)?;
+        let objective = self.generator_objective(real_a, real_b, &translation, identity, seen)?;
         self.generators
             .minimise(&objective.total()?, learning_rate)?;
         let objective = objective.detach();
@@ -210,8 +214,8 @@ impl CycleGan {
         let Translation { fake_a, fake_b, .. } = translation;
         let fake_b = self.fakes_b.query(&fake_b, rng)?;
         let fake_a = self.fakes_a.query(&fake_a, rng)?;
-        let d_a = self.discriminator_loss(&*self.d_a, real_b, &fake_b)?;
-        let d_b = self.discriminator_loss(&*self.d_b, real_a, &fake_a)?;
+        let d_a = self.discriminator_loss(&*self.d_a, real_b, &fake_b, seen)?;
+        let d_b = self.discriminator_loss(&*self.d_b, real_a, &fake_a, seen)?;
         self.discriminators
             .minimise(&d_a.add(&d_b)?, learning_rate)?;
         self.steps += 1;
@@ -272,6 +276,7 @@ impl CycleGan {
         real_b: &Tensor,
         translation: &Translation,
         identity: Option<[Tensor; 2]>,
+        seen: &mut ChaCha8Rng,
     ) -> Result<GeneratorObjective> {
         let Translation {
             fake_b,
@@ -293,9 +298,11 @@ impl CycleGan {
                 [none.clone(), none]
             }
         };
+        let seen_b = self.diff_augment.augment(fake_b, seen)?;
+        let seen_a = self.diff_augment.augment(fake_a, seen)?;
         Ok(GeneratorObjective {
-            gan_a: self.gan_loss.to_real(&self.d_a.forward(fake_b)?)?,
-            gan_b: self.gan_loss.to_real(&self.d_b.forward(fake_a)?)?,
+            gan_a: self.gan_loss.to_real(&self.d_a.forward(&seen_b)?)?,
+            gan_b: self.gan_loss.to_real(&self.d_b.forward(&seen_a)?)?,
             cycle_a: rec_a.loss(Loss::L1, real_a)?.scale(self.lambda_a)?,
             cycle_b: rec_b.loss(Loss::L1, real_b)?.scale(self.lambda_b)?,
             idt_a,
@@ -303,14 +310,17 @@ impl CycleGan {
         })
     }
 
-    /// ½·(real + fake)
+    /// ½·(real + fake), of pictures as `seen` has them augmented
     fn discriminator_loss(
         &self,
         discriminator: &dyn Module,
         real: &Tensor,
         fake: &Tensor,
+        seen: &mut ChaCha8Rng,
     ) -> Result<Tensor> {
-        let [on_real, on_fake] = forward_both(discriminator, [real, fake])?;
+        let real = self.diff_augment.augment(real, seen)?;
+        let fake = self.diff_augment.augment(fake, seen)?;
+        let [on_real, on_fake] = forward_both(discriminator, [&real, &fake])?;
         let on_real = self.gan_loss.to_real(&on_real)?;
         let on_fake = self.gan_loss.to_fake(&on_fake)?;
         on_real.add(&on_fake)?.scale(0.5)
@@ -399,6 +409,12 @@ impl CycleGan {
             pool.restore(images.collect());
         }
         Ok(())
+    }
+
+    /// Makes ready for pictures of a side: fakes of another, in the image pools, are forgotten.
+    pub fn change_size(&mut self, side: usize) {
+        self.fakes_a.keep_size(side);
+        self.fakes_b.keep_size(side);
     }
 
     fn networks(&self) -> [(&'static str, &dyn Module); 4] {

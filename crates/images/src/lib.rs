@@ -4,12 +4,14 @@
 //!   [`save_png`] writes one
 //! - [`resize`] and [`resize_f32`] are bicubic with antialiasing, as Pillow's and PyTorch's are
 //! - [`warp`] takes pixels from anywhere: turned, scaled, moved
+//! - [`jitter`] changes brightness, contrast and saturation
 //! - [`to_chw`] and [`from_chw`] convert between pixels and what a network takes: planar f32 in
 //!   −1…1
 //! - [`Sheet`] lays pictures out in a grid, to be looked at
 
 mod decode;
 mod error;
+mod jitter;
 mod jpeg;
 mod list;
 mod planar;
@@ -22,6 +24,7 @@ mod warp;
 pub use decode::{MAX_BYTES, MAX_SIDE, decode};
 pub use error::Error;
 pub use image::{Rgb, RgbImage};
+pub use jitter::{Jitter, jitter};
 pub use list::list;
 pub use planar::{from_chw, to_chw};
 pub use resize::{resize, resize_f32};

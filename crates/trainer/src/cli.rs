@@ -56,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Train on one style of the drawings: those in trainB/style-NAME (and testB/style-NAME)
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style: Option<String>,
     /// Folder for the run's results [default: runs/PRESET, or the next free runs/PRESET-N]
     #[arg(long, value_name = "RUN")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +86,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_checkpoints: Option<usize>,
 
+    /// Train the same networks on small pictures first and on larger ones later: SIZE:STEPS or
+    /// SIZE:STEPS:BATCH for each stage, as in 64:4000,128:4000,256:8000. Stands for --steps and --epochs;
+    /// --size and --load-size only say in which proportion pictures are cropped; "" for none
+    #[arg(long, value_name = "STAGES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<String>,
     /// Steps of the run; 0: as many as --epochs make
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +116,18 @@ pub struct Options {
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<bool>,
+    /// Turn pictures at random by up to so many degrees, either way
+    #[arg(long, value_name = "DEGREES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate: Option<f32>,
+    /// Scale pictures at random by 1 - SHARE to 1 + SHARE
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zoom: Option<f32>,
+    /// Multiply brightness, contrast and saturation at random by 1 - X to 1 + X each
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f32>,
     /// Pictures of each domain in a step
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +196,11 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size: Option<usize>,
+    /// Augmentation of what the discriminators see, for sets of few pictures: color, translation and
+    /// cutout, or some of them, with commas between; "" for none
+    #[arg(long, value_name = "KINDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diffaugment: Option<String>,
     /// Adam's learning rate
     #[arg(long, value_name = "X", alias = "lr")]
     #[serde(skip_serializing_if = "Option::is_none")]

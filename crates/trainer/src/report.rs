@@ -42,38 +42,49 @@ pub struct Progress {
     quiet: bool,
     is_terminal: bool,
     smoothed: Option<Losses<f32>>,
-    batch: usize,
     total: u64,
+    /// Of the present stage.
+    batch: usize,
+    /// Steps before the first that is timed.
     first: u64,
+    /// Where the run ends if all that remains is counted in steps of the present stage.
+    end: f64,
     started: Instant,
     last_line: Instant,
 }
 
 impl Progress {
-    pub fn start(first: u64, total: u64, batch: usize, quiet: bool) -> Self {
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
+    /// The progress of a run of so many steps.
+    pub fn start(total: u64, quiet: bool) -> Self {
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
             .expect("the template is well-formed")
             .progress_chars("=> ");
         let is_terminal = stderr().is_terminal();
         let bar = match quiet || !is_terminal {
             true => ProgressBar::hidden(),
-            false => ProgressBar::new(total)
-                .with_style(style)
-                .with_position(first),
+            false => ProgressBar::new(total).with_style(style),
         };
-        bar.reset_eta();
         let now = Instant::now();
         Progress {
             bar,
             quiet,
             is_terminal,
             smoothed: None,
-            batch,
             total,
-            first,
+            batch: 1,
+            first: 0,
+            end: total as f64,
             started: now,
             last_line: now,
         }
+    }
+
+    /// Goes on after `first` steps with steps of another kind, of `batch` pictures each. All that is left
+    /// of the run takes as long as if it ended at step `end` with steps of this kind.
+    pub fn stage(&mut self, first: u64, batch: usize, end: f64) {
+        (self.first, self.batch, self.end) = (first, batch, end);
+        self.started = Instant::now();
+        self.bar.set_position(first);
     }
 
     /// A step was taken, the `step`th of the run.
@@ -85,21 +96,18 @@ impl Progress {
         self.smoothed = Some(smoothed);
         let done = (step - self.first) as f64;
         let seconds_each = self.started.elapsed().as_secs_f64() / done;
+        let left = (self.end - step as f64).max(0.0) * seconds_each;
         let message = format!(
-            "{}  {:.1} images/s",
+            "{}  {:.1} images/s  {} left",
             text(&smoothed),
-            self.batch as f64 / seconds_each
+            self.batch as f64 / seconds_each,
+            duration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX))
         );
         self.bar.set_position(step);
         let due = step == self.total || self.last_line.elapsed() >= LINE_EVERY;
         if !self.quiet && !self.is_terminal && due {
             self.last_line = Instant::now();
-            let left = Duration::from_secs_f64((self.total - step) as f64 * seconds_each);
-            eprintln!(
-                "step {step}/{}  {message}  {} left",
-                self.total,
-                duration(left)
-            );
+            eprintln!("step {step}/{}  {message}", self.total);
         }
         self.bar.set_message(message);
     }

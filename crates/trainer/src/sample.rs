@@ -1,13 +1,11 @@
 //! Sample sheets: the same test pictures, there and back, as training goes on.
 
-use std::path::Path;
-
 use anyhow::Result;
 use cyclegan::CycleGan;
 use images::Sheet;
 use tensor::{Device, Tensor};
 
-use crate::data::Domain;
+use crate::data::Pictures;
 use crate::run_dir::RunDir;
 
 /// Rows of a sheet.
@@ -23,25 +21,13 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Picks pictures from `testA` and `testB`, or from the training folders where those are not.
+    /// Picks pictures, to be shown at a size.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn pick(data: &Path, size: usize) -> Result<Self> {
-        let pick = |test: &str, train: &str| {
-            let folder = data.join(test);
-            let folder = if images::list(&folder).is_ok() {
-                folder
-            } else {
-                data.join(train)
-            };
-            Domain::spread(&folder, ROWS, size)
-        };
-        Ok(Samples {
-            a: pick("testA", "trainA")?,
-            b: pick("testB", "trainB")?,
-            size,
-        })
+    pub fn pick(pictures: &Pictures, size: usize) -> Result<Self> {
+        let [a, b] = pictures.spread(ROWS, size)?;
+        Ok(Samples { a, b, size })
     }
 
     /// Translates the pictures and writes `samples/NNNNNN.png`.

@@ -25,6 +25,8 @@ pub struct RunSettings {
     pub preset: Preset,
     /// Empty: the demo faces.
     pub data: PathBuf,
+    /// The style of the drawings to train on, a folder `style-NAME` in `trainB`; empty: all drawings.
+    pub style: String,
     /// Empty: a free folder below `runs`.
     pub out: PathBuf,
     pub device: String,
@@ -44,6 +46,7 @@ impl RunSettings {
         RunSettings {
             preset,
             data: PathBuf::new(),
+            style: String::new(),
             out: PathBuf::new(),
             device: "best".into(),
             autotune: true,
@@ -64,10 +67,19 @@ impl Settings {
         Self::merge(from_file, flags_table(flags)?).with_context(|| origin(file))
     }
 
-    fn merge(file: Table, mut flags: Table) -> Result<Self> {
+    fn merge(mut file: Table, mut flags: Table) -> Result<Self> {
         // `--epochs` says that epochs count, whatever the preset says of steps.
         if flags.contains_key("epochs") {
             flags.insert("steps".into(), toml::Value::Integer(0));
+        }
+        // Stages say how many steps there are, whatever came before says.
+        for table in [&mut file, &mut flags] {
+            let stages = table.get("stages").and_then(toml::Value::as_str);
+            if stages.is_some_and(|stages| !stages.trim().is_empty()) {
+                for key in ["steps", "epochs"] {
+                    table.entry(key).or_insert(toml::Value::Integer(0));
+                }
+            }
         }
         let named = flags.get("preset").or_else(|| file.get("preset"));
         let preset = match named {
@@ -150,10 +162,13 @@ fn read_table(path: &Path) -> Result<Table> {
         .with_context(|| format!("{} is not TOML", path.display()))
 }
 
-/// A whole number where a real one is expected counts as one.
+/// A whole number counts as a real one, or as text, where that is expected.
 fn as_expected(expected: &toml::Value, given: toml::Value) -> toml::Value {
     match (expected, given) {
         (toml::Value::Float(_), toml::Value::Integer(given)) => toml::Value::Float(given as f64),
+        (toml::Value::String(_), toml::Value::Integer(given)) => {
+            toml::Value::String(given.to_string())
+        }
         (_, given) => given,
     }
 }
@@ -205,6 +220,12 @@ mod tests {
     }
 
     #[test]
+    fn a_style_may_be_given_as_the_number_that_it_is() {
+        let settings = merge("style = 2", Options::default()).unwrap();
+        assert_eq!(settings.run.style, "2");
+    }
+
+    #[test]
     fn unknown_keys_name_the_nearest_known_one() {
         let message = merge("lamda_a = 5.0", Options::default())
             .unwrap_err()
@@ -223,6 +244,41 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(merge("", flags).unwrap().model.total_steps([10, 7]), 30);
+    }
+
+    #[test]
+    fn stages_replace_the_steps_that_came_before_and_refuse_those_beside_them() {
+        let staged = |stages: &str| Options {
+            stages: Some(stages.into()),
+            ..Options::default()
+        };
+        let total = |file: &str, flags| {
+            let model = merge(file, flags).map_err(|error| error.to_string())?.model;
+            Ok::<_, String>(model.total_steps([10, 7]))
+        };
+        assert_eq!(total("", staged("64:3,128:4")), Ok(7));
+        assert_eq!(total("steps = 100", staged("64:3")), Ok(3));
+        assert_eq!(total("stages = \"64:3\"", staged("64:5")), Ok(5));
+        let plain = Options {
+            steps: Some(9),
+            ..staged("")
+        };
+        assert_eq!(total("stages = \"64:3\"", plain.clone()), Ok(9));
+        let conflict = total("steps = 100\nstages = \"64:3\"", Options::default());
+        assert!(conflict.unwrap_err().contains("steps = 100"));
+        let both = Options {
+            stages: Some("64:3".into()),
+            ..plain
+        };
+        assert!(total("", both).unwrap_err().contains("leave one"));
+        let epochs = Options {
+            epochs: Some(2),
+            ..staged("64:3")
+        };
+        assert!(total("", epochs).unwrap_err().contains("epochs = 2"));
+        let settings = merge("", staged("64:3,128:4")).unwrap();
+        let text = settings.to_toml().unwrap();
+        assert_eq!(Settings::from_toml(&text).unwrap(), settings);
     }
 
     #[test]

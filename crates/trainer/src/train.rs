@@ -1,17 +1,16 @@
 //! `trainer train`
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{Config, CycleGan, Losses, LossesReading};
+use cyclegan::{CycleGan, Losses, LossesReading, Stage};
 use indicatif::ProgressBar;
 use nn::LossScale;
 use tensor::{Device, Tensor};
 
 use crate::cli::TrainArgs;
-use crate::data::{Dataset, Loader};
+use crate::data::{Batch, Dataset, Loader, Pictures};
 use crate::report::{self, Progress};
 use crate::run_dir::{Metrics, RunDir};
 use crate::sample::Samples;
@@ -43,22 +42,33 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         true => demo::ensure(args.quiet)?,
         false => settings.run.data.clone(),
     };
-    let dataset = Arc::new(open_dataset(&data, &settings.model, args.quiet)?);
-    let total = settings.model.total_steps(dataset.lens());
-    announce(&settings, &device, &dataset, total, args.quiet)?;
+    let pictures = Pictures::list(&data, &settings.run.style)?;
+    let stages = settings.model.stages(pictures.lens());
+    let total = settings.model.total_steps(pictures.lens());
+    announce(&device, &pictures, &stages, args.quiet)?;
 
     let mut model = CycleGan::new(&settings.model, &device)?;
+    if let Some(run) = &args.resume {
+        let checkpoint = checkpoint::load(run, &device)?;
+        if checkpoint.steps >= total {
+            let option = match settings.model.stages.is_empty() {
+                true => "--steps",
+                false => "--stages",
+            };
+            bail!(
+                "the run in {} has taken its {total} steps; give more with {option}",
+                run.display()
+            );
+        }
+        model.load_state(&checkpoint.state, checkpoint.steps)?;
+    }
+    // Pictures that can't be read should be found before anything is written.
+    let present = stages.iter().find(|stage| model.steps() < stage.end);
+    let present = present.context("the run has no steps")?;
+    let material = Material::open(&pictures, present, model.steps(), args.quiet)?;
     let dir = match &args.resume {
         Some(run) => {
             let dir = RunDir::open(run)?;
-            let checkpoint = checkpoint::load(run, &device)?;
-            if checkpoint.steps >= total {
-                bail!(
-                    "the run in {} has taken its {total} steps; give more with --steps",
-                    run.display()
-                );
-            }
-            model.load_state(&checkpoint.state, checkpoint.steps)?;
             settings.run.out = run.clone();
             dir.write_config(&settings)?;
             dir
@@ -66,11 +76,9 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         None => RunDir::create(&mut settings)?,
     };
     let training = Training {
-        samples: Samples::pick(&data, settings.model.size)?,
-        loader: Loader::start(dataset.clone(), &settings.model, model.steps()),
         metrics: dir.metrics(model.steps())?,
-        progress: Progress::start(model.steps(), total, settings.model.batch, args.quiet),
-        domains: dataset.lens(),
+        progress: Progress::start(total, args.quiet),
+        pictures,
         model,
         settings,
         dir,
@@ -78,38 +86,47 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         total,
         unread: None,
     };
-    training.train()
+    training.train(&stages, material)
 }
 
-fn open_dataset(data: &Path, config: &Config, quiet: bool) -> Result<Dataset> {
-    let bar = if quiet {
-        ProgressBar::hidden()
-    } else {
-        report::bar(0, "reading pictures")
-    };
-    let dataset = Dataset::open(data, config, &bar);
-    bar.finish_and_clear();
-    dataset
+/// The pictures that a stage trains on, and those that show how far it got.
+struct Material {
+    loader: Loader,
+    samples: Samples,
 }
 
-/// Says what is going to happen. Time and memory are measured: two steps on noise, with networks
-/// that are thrown away, which also shows now whether the device has room.
-fn announce(
-    settings: &Settings,
-    device: &Device,
-    dataset: &Dataset,
-    total: u64,
-    quiet: bool,
-) -> Result<()> {
-    let Settings { model: config, .. } = settings;
+impl Material {
+    /// Reads the pictures for a stage, which begins or goes on with step `first`.
+    fn open(pictures: &Pictures, stage: &Stage, first: u64, quiet: bool) -> Result<Self> {
+        let bar = match quiet {
+            true => ProgressBar::hidden(),
+            false => report::bar(0, "reading pictures"),
+        };
+        let dataset = Dataset::open(pictures, stage.config.load_size(), &bar);
+        bar.finish_and_clear();
+        Ok(Material {
+            loader: Loader::start(dataset?, stage, first),
+            samples: Samples::pick(pictures, stage.config.size)?,
+        })
+    }
+}
+
+/// Says what is going to happen. Time and memory are measured: two steps on noise, as large as the
+/// largest stage's, with networks that are thrown away, which also shows now whether the device has room.
+fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool) -> Result<()> {
+    let largest = stages.iter().max_by_key(|stage| stage.pixels());
+    let largest = largest.context("the run has no steps")?;
+    let config = &largest.config;
     let mut model = CycleGan::new(config, device)?;
     let (generator, discriminator) = model.parameter_counts();
     if !quiet {
-        let [a, b] = dataset.lens();
+        let [a, b] = pictures.lens();
+        let sizes = stages.iter().map(|Stage { config, .. }| config.size);
+        let sizes: Vec<String> = sizes.map(|size| format!("{size}×{size}")).collect();
         eprintln!("device      {device}");
         eprintln!(
-            "pictures    {a} of A, {b} of B, trained at {0}×{0}",
-            config.size
+            "pictures    {a} of A, {b} of B, trained at {}",
+            sizes.join(", ")
         );
         eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
     }
@@ -126,14 +143,28 @@ fn announce(
     if !quiet {
         let (_, peak) = device.memory_in_use();
         eprintln!("memory      {} for tensors", report::bytes(peak));
-        let whole = each.saturating_mul(total.try_into().unwrap_or(u32::MAX));
+        let whole = each.as_secs_f64() * steps_like(largest, stages);
+        let whole = Duration::try_from_secs_f64(whole).unwrap_or(Duration::MAX);
+        let total = stages.last().map_or(0, |stage| stage.end);
+        let of = match stages {
+            [_] => "",
+            _ => ", the largest",
+        };
         eprintln!(
-            "time        about {} for {total} steps of {:.2} s",
+            "time        about {} for {total} steps{of} of {:.2} s",
             report::duration(whole),
             each.as_secs_f64()
         );
     }
     Ok(())
+}
+
+/// As many steps of one stage as take about the time of all steps of some: time is about in proportion
+/// to pixels.
+fn steps_like(one: &Stage, stages: &[Stage]) -> f64 {
+    let share = |stage: &Stage| stage.pixels() as f64 / one.pixels() as f64;
+    let steps = |stage: &Stage| (stage.end - stage.first) as f64;
+    stages.iter().map(|stage| steps(stage) * share(stage)).sum()
 }
 
 /// A run in progress.
@@ -142,11 +173,9 @@ struct Training {
     dir: RunDir,
     device: Device,
     model: CycleGan,
-    samples: Samples,
-    loader: Loader,
+    pictures: Pictures,
     metrics: Metrics,
     progress: Progress,
-    domains: [usize; 2],
     total: u64,
     /// Losses of the last step, which are read when the next is on its way.
     unread: Option<Unread>,
@@ -162,26 +191,75 @@ struct Unread {
 }
 
 impl Training {
-    fn train(mut self) -> Result<Ending> {
+    /// Takes the steps that are left, beginning with `material`.
+    fn train(mut self, stages: &[Stage], material: Material) -> Result<Ending> {
         let begun = Instant::now();
         self.progress
             .line(&format!("run         {}", self.dir.path().display()));
-        if self.model.steps() == 0 {
-            self.samples.write(&self.model, &self.dir, &self.device)?;
+        let mut material = Some(material);
+        for (i, stage) in stages.iter().enumerate() {
+            let steps = self.model.steps();
+            if stage.end <= steps {
+                continue;
+            }
+            let material = match material.take() {
+                Some(material) => material,
+                None => Material::open(&self.pictures, stage, steps, self.progress.is_quiet())?,
+            };
+            self.begin(i, stages);
+            if self.go_through(stage, material)? == Ending::Interrupted {
+                return Ok(Ending::Interrupted);
+            }
         }
-        while self.model.steps() < self.total {
-            self.step()?;
+        self.progress.finish();
+        if !self.progress.is_quiet() {
+            self.say_goodbye(begun.elapsed());
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Makes ready for a stage.
+    fn begin(&mut self, i: usize, stages: &[Stage]) {
+        let Stage { end, config, .. } = &stages[i];
+        let steps = self.model.steps();
+        self.model.change_size(config.size);
+        if stages.len() > 1 {
+            self.progress.line(&format!(
+                "stage {} of {}: {3}×{3}, batch {4}, steps {} to {end}",
+                i + 1,
+                stages.len(),
+                steps + 1,
+                config.size,
+                config.batch,
+            ));
+        }
+        let end = *end as f64 + steps_like(&stages[i], &stages[i + 1..]);
+        self.progress.stage(steps, config.batch, end);
+    }
+
+    /// Takes the steps of a stage.
+    fn go_through(&mut self, stage: &Stage, material: Material) -> Result<Ending> {
+        let Material {
+            mut loader,
+            samples,
+        } = material;
+        let sample = |run: &Self| samples.write(&run.model, &run.dir, &run.device);
+        if self.model.steps() == 0 {
+            sample(self)?;
+        }
+        while self.model.steps() < stage.end {
+            self.step(stage, loader.next()?)?;
             let step = self.model.steps();
             let is_last = step == self.total;
             let stop = interrupt::is_requested();
             let sample_due = step.is_multiple_of(self.settings.run.sample_every);
             let checkpoint_due = step.is_multiple_of(self.settings.run.checkpoint_every);
-            if is_last || stop || checkpoint_due {
+            if step == stage.end || stop || checkpoint_due {
                 // A step whose losses are no numbers must not become a checkpoint.
                 self.record_losses()?;
             }
             if sample_due || step == EARLY_SAMPLE || is_last || stop {
-                self.samples.write(&self.model, &self.dir, &self.device)?;
+                sample(self)?;
             }
             if checkpoint_due || is_last || stop {
                 checkpoint::save(&self.dir, &self.model, &self.settings)?;
@@ -197,18 +275,13 @@ impl Training {
                 return Ok(Ending::Interrupted);
             }
         }
-        self.progress.finish();
-        if !self.progress.is_quiet() {
-            self.say_goodbye(begun.elapsed());
-        }
         Ok(Ending::Finished)
     }
 
-    fn step(&mut self) -> Result<()> {
-        let config = &self.settings.model;
+    fn step(&mut self, stage: &Stage, batch: Batch) -> Result<()> {
+        let config = &stage.config;
         let shape = [config.batch, 3, config.size, config.size];
-        let batch = self.loader.next()?;
-        let learning_rate = config.learning_rate_at(batch.step, self.domains);
+        let learning_rate = config.learning_rate_at(batch.step, self.pictures.lens());
         let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
         let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
         let scales = self.model.loss_scales();

@@ -160,6 +160,196 @@ fn the_same_seed_gives_the_same_run_and_a_resumed_one_too() {
 }
 
 #[test]
+fn stages_train_the_same_networks_on_larger_and_larger_pictures() {
+    let scratch = Scratch::new();
+    // A checkpoint at every step, to resume anywhere; pools that are full soon.
+    let staged = SMALL
+        .replace("--steps 4", "--stages 32:3:2,48:4")
+        .replace(
+            "--checkpoint-every 2",
+            "--checkpoint-every 1 --keep-checkpoints 9",
+        )
+        .replace(
+            "--size 32 --load-size 36",
+            "--size 64 --load-size 72 --pool-size 2",
+        )
+        .replace("--quiet", "");
+    let output = scratch.succeeds(&format!("--data data --out one {staged}"));
+    let said = stderr(&output);
+    for line in [
+        "trained at 32×32, 48×48",
+        "stage 1 of 2: 32×32, batch 2, steps 1 to 3",
+        "stage 2 of 2: 48×48, batch 1, steps 4 to 7",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let metrics = |run: &str| fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("one").lines().count(), 7);
+    // Six rows of pictures, shown at 128 pixels or more.
+    let sheet = |step: u32| {
+        let path = scratch.path("one").join(format!("samples/{step:06}.png"));
+        images::decode(&path).unwrap().width()
+    };
+    assert_eq!(sheet(2), 6 * 32 * 4 + 7 * 4);
+    assert_eq!(sheet(6), 6 * 48 * 3 + 7 * 4);
+
+    // Resumed in the first stage, between the two and in the second.
+    let last =
+        |run: &str| fs::read(scratch.path(run).join("checkpoints/000007.safetensors")).unwrap();
+    for step in [2, 3, 5] {
+        let run = format!("from-{step}");
+        fs::create_dir_all(scratch.path(&run).join("checkpoints")).unwrap();
+        fs::create_dir_all(scratch.path(&run).join("samples")).unwrap();
+        for file in [
+            "config.toml",
+            "metrics.jsonl",
+            &format!("checkpoints/{step:06}.safetensors"),
+        ] {
+            fs::copy(
+                scratch.path("one").join(file),
+                scratch.path(&run).join(file),
+            )
+            .unwrap();
+        }
+        scratch.succeeds(&format!("--resume {run} --quiet"));
+        assert_eq!(metrics(&run), metrics("one"), "from step {step}");
+        assert_eq!(
+            tensors(&last(&run)),
+            tensors(&last("one")),
+            "from step {step}"
+        );
+    }
+    scratch.fails("--resume one --quiet", &["one", "--stages"]);
+    scratch.succeeds("translate one --input data/testA --output out --device cpu");
+
+    let with = |stages: &str, more: &str| {
+        let flags = SMALL.replace("--steps 4", &format!("--stages {stages}"));
+        format!("--data data --out two {flags} {more}")
+    };
+    scratch.fails(&with("32:3,50:3", ""), &["50:3", "try 48 or 52"]);
+    scratch.fails(&with("32:3,48", ""), &["stages", "SIZE:STEPS"]);
+    scratch.fails(&with("32:3", "--steps 5"), &["steps = 5", "32:3"]);
+    scratch.fails(&with("32:3", "--epochs 5"), &["epochs = 5", "32:3"]);
+    assert!(!scratch.path("two").exists(), "nothing half-written");
+}
+
+/// What follows a checkpoint's header, which names the run's folder.
+fn tensors(checkpoint: &[u8]) -> &[u8] {
+    let header = u64::from_le_bytes(checkpoint[..8].try_into().unwrap());
+    &checkpoint[8 + header as usize..]
+}
+
+#[test]
+fn pictures_are_turned_scaled_and_recoloured_as_the_seed_says() {
+    let scratch = Scratch::new();
+    let train = |run: &str, more: &str| {
+        scratch.succeeds(&format!("--data data --out {run} {SMALL} {more}"));
+        fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap()
+    };
+    let plain = train("plain", "");
+    assert_eq!(plain, train("off", "--rotate 0 --zoom 0 --jitter 0"));
+    let mut all = vec![plain];
+    for (i, options) in ["--rotate 15", "--zoom 0.2", "--jitter 0.3"]
+        .iter()
+        .enumerate()
+    {
+        let one = train(&format!("{i}"), options);
+        assert_eq!(one, train(&format!("{i}-again"), options), "{options}");
+        assert!(!all.contains(&one), "{options} changes something");
+        all.push(one);
+    }
+    for (option, given) in [("rotate", "181"), ("zoom", "1"), ("jitter", "1.5")] {
+        let refused = format!("--data data --out no {SMALL} --{option} {given}");
+        scratch.fails(&refused, &[&format!("{option} = {given}"), "from 0 to"]);
+    }
+}
+
+#[test]
+fn a_style_of_the_drawings_is_trained_on_alone() {
+    let scratch = Scratch::new();
+    let flags = SMALL.replace("--quiet", "");
+    let styled = |data: &str, style: &str| {
+        format!("--data {data} --out {data}-{style} {flags} --style {style}")
+    };
+    scratch.fails(
+        &styled("data", "0"),
+        &["trainB", "isn't divided", "--styles auto"],
+    );
+
+    let mut pictures = 0;
+    for (domain, style, count) in [
+        ("trainA", "", 2),
+        ("trainB", "style-0", 3),
+        ("trainB", "style-1", 1),
+        ("trainB", "style-10", 1),
+        ("testB", "style-1", 1),
+    ] {
+        let folder = scratch.path("divided").join(domain).join(style);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..count {
+            pictures += 1;
+            let name = format!("{i}.png");
+            picture(40, 40, pictures).save(folder.join(name)).unwrap();
+        }
+    }
+    scratch.fails(&styled("divided", "7"), &["style 7", "0, 1, 10"]);
+    scratch.fails(&styled("divided", "../trainA"), &["no style"]);
+    for (style, b) in [("0", 3), ("1", 1)] {
+        let said = stderr(&scratch.succeeds(&styled("divided", style)));
+        assert!(said.contains(&format!("2 of A, {b} of B")), "{said}");
+    }
+    let all = scratch.succeeds(&format!("--data divided --out all {flags}"));
+    assert!(stderr(&all).contains("2 of A, 5 of B"));
+
+    // Without a test picture of its style, a sheet shows those trained on, and no other style's.
+    let real_b = |run: &str| {
+        let sheet = images::decode(&scratch.path(run).join("samples/000000.png")).unwrap();
+        // The fourth column of pictures, 128 pixels wide with gaps of four, its first row.
+        let [width, gap] = [128, 4];
+        images::crop(
+            &sheet,
+            gap + 3 * (width + gap),
+            sheet.height() - gap - width,
+            1,
+            width,
+        )
+    };
+    assert_ne!(real_b("divided-0"), real_b("divided-1"));
+    assert_eq!(real_b("all"), real_b("divided-1"), "the only test picture");
+}
+
+#[test]
+fn diffaugment_changes_a_run_and_repeats_with_the_seed() {
+    let scratch = Scratch::new();
+    let train = |run: &str, more: &str| {
+        scratch.succeeds(&format!("--data data --out {run} {SMALL} {more}"));
+        fs::read_to_string(scratch.path(run).join("metrics.jsonl")).unwrap()
+    };
+    let all = "--diffaugment color,translation,cutout";
+    let with = train("with", all);
+    assert_eq!(with, train("again", all));
+    let without = train("without", "");
+    assert_ne!(with, without);
+    // What is no adversarial term is the same in the first step.
+    let cycle = |metrics: &str| {
+        let line: serde_json::Value =
+            serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        (
+            line["cycle_A"].clone(),
+            line["idt_A"].clone(),
+            line["G_A"].clone(),
+        )
+    };
+    let (with, without) = (cycle(&with), cycle(&without));
+    assert_eq!((&with.0, &with.1), (&without.0, &without.1));
+    assert_ne!(with.2, without.2);
+    scratch.fails(
+        &format!("--data data --out blurred {SMALL} --diffaugment color,blur"),
+        &["diffaugment", "blur", "cutout"],
+    );
+}
+
+#[test]
 fn translations_have_the_size_of_their_input() {
     let scratch = Scratch::new();
     scratch.train("run");
