@@ -4,7 +4,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::prepare::build;
+use crate::prepare::prepare_unless;
 use crate::{Error, Manifest, Options, Progress, Result, Summary, prepare};
 
 /// The folder inside `datasets` that holds the photographs: AT&T's "Database of Faces".
@@ -51,12 +51,14 @@ fn check_sources(datasets: PathBuf) -> Result<PathBuf> {
 /// How the demo set is made from the pictures in `datasets`.
 pub fn options(datasets: &Path) -> Options {
     Options {
-        photos: datasets.join(PHOTOS),
-        anime: datasets.join(ANIME),
-        out: datasets.join(OUT),
         size: SIZE,
         val: VAL,
         seed: SEED,
+        ..Options::new(
+            datasets.join(PHOTOS),
+            datasets.join(ANIME),
+            datasets.join(OUT),
+        )
     }
 }
 
@@ -80,31 +82,23 @@ pub fn ensure(progress: &dyn Progress) -> Result<PathBuf> {
 fn ensure_in(datasets: &Path, progress: &dyn Progress) -> Result<PathBuf> {
     let options = options(datasets);
     if !is_current(&options) {
-        let (staging, _) = build(&options, progress)?;
-        // Another process may have been as busy; then its set stays, since it may be reading it
-        // already.
-        if !is_current(&options)
-            && let Err(error) = staging.install()
-            && !is_current(&options)
-        {
-            return Err(error);
-        }
+        // Another process may be as busy: its set is waited for.
+        prepare_unless(&options, progress, || is_current(&options))?;
     }
     Ok(options.out)
 }
 
 fn is_current(options: &Options) -> bool {
     Manifest::read(&options.out).is_some_and(|manifest| {
-        let same_sources = [
-            (&manifest.options.photos, &options.photos),
-            (&manifest.options.anime, &options.anime),
-        ]
-        .iter()
-        .all(|(then, now)| then.file_name() == now.file_name()); // the checkout may have moved
-        let then = &manifest.options;
+        let moved = |path: &Path| path.file_name().map(PathBuf::from).unwrap_or_default();
+        let asked = |options: &Options| Options {
+            photos: moved(&options.photos), // the checkout may have moved
+            anime: moved(&options.anime),
+            out: PathBuf::new(),
+            ..options.clone()
+        };
         manifest.version == Manifest::VERSION
-            && (then.size, then.val, then.seed) == (options.size, options.val, options.seed)
-            && same_sources
+            && asked(&manifest.options) == asked(options)
             && manifest.is_complete(&options.out)
     })
 }

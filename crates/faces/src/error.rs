@@ -47,7 +47,13 @@ pub enum Error {
     )]
     NoDatasets { missing: String, searched: PathBuf },
 
-    #[error("interrupted; nothing was written")]
+    #[error("{} was changed while the set was made: {reason}; run the same command again", path.display())]
+    Changed { path: PathBuf, reason: String },
+
+    #[error("another run is preparing {} right now; wait for it, or give another --out", out.display())]
+    Busy { out: PathBuf },
+
+    #[error("interrupted; the same command goes on where this one stopped")]
     Interrupted,
 }
 

@@ -1,56 +1,69 @@
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::manifest::is_replaceable;
 use crate::{Error, Result, error};
 
-/// A set in the making: a hidden folder beside where it will be, removed with all it holds unless
-/// it is [installed](Self::install).
+/// A set in the making: a hidden folder beside where it will be. A run that ends early leaves it, and the
+/// next goes on from it; only one at a time may hold it.
 pub(crate) struct Staging {
     out: PathBuf,
-    temporary: TempDir,
+    folder: PathBuf,
+    /// Held for as long as this lives.
+    _lock: File,
 }
 
 impl Staging {
-    /// Begins a set that shall be at `out` one day.
-    pub fn begin(out: &Path) -> Result<Self> {
+    /// Begins a set that shall be at `out` one day, or goes on with one that was begun from the same
+    /// `settings`. Where another run is busy with it: waits, or fails.
+    pub fn begin(out: &Path, settings: &str, wait: bool) -> Result<Self> {
         let (parent, name) = parent_and_name(out)?;
-        fs::create_dir_all(&parent).map_err(error::write(&parent))?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".partial-");
-        let temporary = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir_in(&parent)
-            .map_err(error::write(&parent))?;
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".partial");
+        let folder = parent.join(hidden);
         let staging = Self {
+            _lock: lock(out, &folder, wait)?,
             out: out.into(),
-            temporary,
+            folder,
         };
-        // The set is a folder inside, since a temporary folder is closed to other users.
+        let path = staging.folder.join("settings.json");
+        if fs::read_to_string(&path).ok().as_deref() != Some(settings) {
+            for folder in [staging.set(), staging.work()] {
+                remove(&folder)?;
+            }
+            fs::write(&path, settings).map_err(error::write(&path))?;
+        }
         for folder in [staging.set(), staging.work()] {
-            fs::create_dir(&folder).map_err(error::write(&folder))?;
+            fs::create_dir_all(&folder).map_err(error::write(&folder))?;
         }
         Ok(staging)
     }
 
     /// The folder to fill.
     pub fn set(&self) -> PathBuf {
-        self.temporary.path().join("set")
+        self.folder.join("set")
+    }
+
+    /// Empties it.
+    pub fn clear_set(&self) -> Result<()> {
+        remove(&self.set())?;
+        fs::create_dir_all(self.set()).map_err(error::write(&self.set()))
     }
 
     /// A folder for what is not part of the set.
     pub fn work(&self) -> PathBuf {
-        self.temporary.path().join("work")
+        self.folder.join("work")
     }
 
     /// Moves the set to its place, and away what [may be replaced](check_out) there.
     pub fn install(self) -> Result<()> {
-        let old = self.temporary.path().join("old");
+        let old = self.folder.join("old");
+        remove(&old)?;
         let refuse = || error::write(&self.out);
         let replaces = self.out.exists();
         if replaces {
@@ -62,7 +75,63 @@ impl Staging {
                 let _ = fs::rename(&old, &self.out);
             }
             refuse()(error)
-        })
+        })?;
+        self.discard()
+    }
+
+    /// Removes all that was done so far.
+    pub fn discard(self) -> Result<()> {
+        remove(&self.folder)
+    }
+}
+
+const LOCK: &str = "lock";
+
+/// The lock of a set's folder, which is made if need be.
+fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
+    static LOCKS: AtomicU64 = AtomicU64::new(0);
+    let path = folder.join(LOCK);
+    let refuse = || error::write(folder);
+    loop {
+        fs::create_dir_all(folder).map_err(refuse())?;
+        let opened = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
+        let mut file = match opened {
+            Ok(file) => file,
+            // Whoever held it took the folder away just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(refuse()(error)),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if !wait => return Err(Error::Busy { out: out.into() }),
+            Err(TryLockError::WouldBlock) => file.lock().map_err(refuse())?,
+            Err(TryLockError::Error(error)) => return Err(refuse()(error)),
+        }
+        // The file under that name may be another by now: then this lock keeps nobody out.
+        let token = format!(
+            "{} {}",
+            process::id(),
+            LOCKS.fetch_add(1, Ordering::Relaxed)
+        );
+        let mark = file
+            .set_len(0)
+            .and_then(|()| file.write_all(token.as_bytes()));
+        mark.map_err(refuse())?;
+        if fs::read_to_string(&path).is_ok_and(|found| found == token) {
+            return Ok(file);
+        }
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::write(folder)(error)),
+        _ => Ok(()),
     }
 }
 

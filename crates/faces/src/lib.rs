@@ -1,26 +1,38 @@
 //! From folders of pictures to a training set.
 //!
-//! [`prepare`] makes a set from any two folders: it finds the face in each photograph
-//! ([`Detector`]), frames the head as drawn portraits are framed ([`Crop`]), leaves out what cannot
-//! be used, splits by person ([`Grouping`]) and writes the pictures, a [`Manifest`] and contact
-//! sheets. [`demo`] does it with the pictures that come with the repository.
+//! [`prepare`] makes a set from any two folders: it finds the faces ([`Detector`]), aligns photographs by
+//! their [`Landmarks`] and brings drawings to the same scale ([`Frame`]), leaves out what cannot be used
+//! ([`Filters`]), splits by person ([`Grouping`]), divides drawings by style ([`Styles`]), and writes the
+//! pictures, a [`Manifest`] and a report. [`demo`] does it with the pictures that come with the repository.
 
-mod crop;
 pub mod demo;
 mod detect;
 mod error;
+mod examine;
+mod frame;
 mod install;
+mod landmarks;
 mod manifest;
+mod measure;
+mod network;
+mod options;
+mod parallel;
+mod plan;
 mod prepare;
+mod report;
 mod split;
+mod style;
 mod summary;
 
-pub use crop::Crop;
 pub use detect::{Detector, Face};
 pub use error::Error;
-pub use manifest::{Entry, LeftOut, Manifest, Source};
-pub use prepare::{MIN_SIDE, Options, Progress, prepare};
+pub use frame::{Frame, Placement};
+pub use landmarks::{Landmarks, Point};
+pub use manifest::{Cause, Entry, Framing, LeftOut, Manifest, Source};
+pub use options::{Align, AnimeCrop, Faces, Filters, Options, Styles};
+pub use prepare::{MIN_SIDE, Progress, prepare};
 pub use split::Grouping;
+pub use style::Division;
 pub use summary::{DomainSummary, Summary};
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +41,7 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// One of the two kinds of picture, called as CycleGAN's data folders call them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Domain {
     /// Photographs of people.
     A,

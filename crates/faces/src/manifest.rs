@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Crop, Domain, Grouping, Options, Result, error};
+use crate::{Division, Domain, Frame, Grouping, Landmarks, Options, Placement, Result, error};
 
 /// What a prepared set holds and where it came from: its `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,12 +14,17 @@ pub struct Manifest {
     pub version: u32,
     /// What was asked for.
     pub options: Options,
+    /// Where faces were to come to lie.
+    pub placement: Placement,
     /// Where the photographs and the drawings came from.
     pub sources: [Source; 2],
     /// Every picture of the set, photographs first, in the order of their sources.
     pub pictures: Vec<Entry>,
     /// Every file that was left out.
     pub left_out: Vec<LeftOut>,
+    /// How the drawings were divided by style, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub division: Option<Division>,
 }
 
 /// Where the pictures of a domain came from.
@@ -36,15 +41,62 @@ pub struct Source {
 /// A picture of a prepared set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Its domain.
+    pub domain: Domain,
     /// Its path inside the set: `trainA/s01_01.png`.
     pub file: String,
     /// The path of the original inside its folder.
     pub source: String,
-    /// What was cut out of the original, in its pixels after its EXIF orientation was applied.
-    pub crop: Crop,
-    /// How sure the face detector was; drawings have no score.
+    /// Width and height of the original after its EXIF orientation was applied.
+    pub extent: [u32; 2],
+    /// What was cut out of it.
+    pub frame: Frame,
+    /// How that was found.
+    pub framing: Framing,
+    /// The face, where one was found, in pixels of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub face: Option<Landmarks>,
+    /// How sure the face detector was, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
+    /// The style that it was put to, where drawings were divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style: Option<usize>,
+}
+
+impl Entry {
+    /// From brows to chin as a share of the original's shorter side, and of the picture's.
+    pub fn face_heights(&self) -> Option<[f64; 2]> {
+        let height = self.face?.height();
+        let shorter = f64::from(self.extent[0].min(self.extent[1]));
+        Some([height / shorter, height / self.frame.side])
+    }
+}
+
+/// How it was told what to cut out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Eyes, nose and mouth were laid over those of the mean face.
+    Landmarks,
+    /// By place and height of the face.
+    Box,
+    /// The middle, as faces are in its middle already.
+    Centre,
+    /// All of it.
+    Whole,
+}
+
+impl Framing {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Framing::Landmarks => "aligned by landmarks",
+            Framing::Box => "framed by the face's box",
+            Framing::Centre => "cut from the middle",
+            Framing::Whole => "taken whole",
+        }
+    }
 }
 
 /// A file that did not become part of the set.
@@ -54,8 +106,48 @@ pub struct LeftOut {
     pub domain: Domain,
     /// Its path inside that folder.
     pub source: String,
-    /// Why, in a few words.
+    /// What kind of reason there is.
+    pub cause: Cause,
+    /// The reason, in a few words.
     pub reason: String,
+}
+
+/// Why pictures are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It can't be read.
+    Broken,
+    /// The picture, the face or the head has too few pixels.
+    Small,
+    /// No face was found.
+    NoFace,
+    /// It is a drawing among photographs.
+    Drawn,
+    /// The face is not sharp.
+    Blurred,
+    /// The face is too dark.
+    Dark,
+    /// The face is turned away.
+    Turned,
+    /// It looks like an earlier one.
+    Duplicate,
+}
+
+impl Cause {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Cause::Broken => "can't be read",
+            Cause::Small => "too small",
+            Cause::NoFace => "no face found",
+            Cause::Drawn => "looks drawn",
+            Cause::Blurred => "blurred",
+            Cause::Dark => "too dark",
+            Cause::Turned => "turned away",
+            Cause::Duplicate => "duplicates",
+        }
+    }
 }
 
 impl Manifest {
@@ -63,7 +155,7 @@ impl Manifest {
     pub const FORMAT: &str = "henshin dataset";
 
     /// To be raised when the same pictures come to be prepared differently.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     const FILE: &str = "manifest.json";
 
@@ -108,9 +200,16 @@ pub(crate) fn portable(path: &Path) -> String {
         .join("/")
 }
 
-/// Whether something that stands in the way of a new set may be replaced: an earlier set, or an
-/// empty folder.
+/// Whether something that stands in the way of a new set may be replaced: an earlier set, of any version, or
+/// an empty folder.
 pub(crate) fn is_replaceable(path: &Path) -> bool {
-    Manifest::read(path).is_some()
-        || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    #[derive(Deserialize)]
+    struct Format {
+        format: String,
+    }
+    let is_set = fs::read_to_string(path.join(Manifest::FILE))
+        .ok()
+        .and_then(|text| serde_json::from_str::<Format>(&text).ok())
+        .is_some_and(|manifest| manifest.format == Manifest::FORMAT);
+    is_set || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }

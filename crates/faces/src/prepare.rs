@@ -1,91 +1,39 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use images::{RgbImage, Sheet};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use images::{Rgb, Sheet};
 
+use crate::examine::{Examined, Found, Journal, Outcome, Refusal, examine, read};
 use crate::install::{Staging, check_out};
 use crate::manifest::{licence_of, portable};
+use crate::measure::{Look, near_duplicates};
+use crate::plan::{Plan, median};
 use crate::split::{choose_test, group, group_singly};
 use crate::{
-    Crop, Detector, Domain, DomainSummary, Entry, Error, Face, LeftOut, Manifest, Result, Source,
-    Summary, error,
+    Align, AnimeCrop, Cause, Detector, Domain, DomainSummary, Entry, Error, Faces, Filters,
+    Framing, LeftOut, Manifest, Options, Result, Source, Styles, Summary, error, parallel, report,
+    style,
 };
 
 /// A picture or a head whose shorter side has fewer pixels is left out: there is nothing to learn
 /// from it.
 pub const MIN_SIDE: u32 = 48;
 
-const SIZES: std::ops::RangeInclusive<u32> = 16..=2048;
-
 /// A contact sheet shows so many pictures at most, evenly chosen, so large.
 const SHEET_PICTURES: usize = 400;
 const SHEET_COLUMNS: usize = 20;
 const SHEET_TILE: u32 = 64;
 
-/// What to make a set from, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// The folder of photographs; its sub-folders count.
-    pub photos: PathBuf,
-    /// The folder of drawn portraits, each cropped to the head; its sub-folders count.
-    pub anime: PathBuf,
-    /// The folder to make. Nothing may be there but an empty folder or an earlier set, which is
-    /// replaced.
-    #[serde(skip)] // a set can be moved
-    pub out: PathBuf,
-    /// The side of the square pictures to write, in pixels.
-    pub size: u32,
-    /// How many pictures of each domain go to the test set; some more where
-    /// [persons](crate::Grouping) aren't parted.
-    pub val: usize,
-    /// Chooses which.
-    pub seed: u64,
-}
-
-impl Options {
-    fn check(&self) -> Result<()> {
-        let refuse = |name, given, expected: String| {
-            Err(Error::Option {
-                name,
-                given,
-                expected,
-            })
-        };
-        if !SIZES.contains(&self.size) {
-            let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
-            return refuse("--size", self.size.to_string(), expected);
-        }
-        if self.val == 0 {
-            return refuse(
-                "--val",
-                "0".into(),
-                "at least 1 picture to the test set".into(),
-            );
-        }
-        Ok(())
-    }
-
-    fn source(&self, domain: Domain) -> &Path {
-        match domain {
-            Domain::A => &self.photos,
-            Domain::B => &self.anime,
-        }
-    }
-}
-
 /// Hears how preparation goes on, and may end it. `()` hears nothing.
 pub trait Progress: Sync {
-    /// The pictures of a domain are begun with.
-    fn begin(&self, _domain: Domain, _pictures: usize) {}
+    /// So many pictures are to be worked on now, in a word: "photographs".
+    fn begin(&self, _work: &str, _pictures: usize) {}
     /// One more is done; called from many threads.
     fn advance(&self) {}
-    /// A file was left out; called in the order of paths when its domain is done.
+    /// A file was left out; called in the order of paths when its domain is looked through.
     fn left_out(&self, _file: &LeftOut) {}
-    /// Whether to stop and leave nothing behind.
+    /// Whether to stop; what was done is kept for the next time.
     fn is_cancelled(&self) -> bool {
         false
     }
@@ -94,299 +42,490 @@ pub trait Progress: Sync {
 impl Progress for () {}
 
 /// Makes a training set: `trainA`, `trainB`, `testA` and `testB` of square PNGs, `manifest.json`,
-/// `contact-A.png` and
-/// `contact-B.png`.
+/// `contact-A.png`, `contact-B.png` and the report `index.html`.
 ///
-/// Photographs are cropped to the largest face's head, drawings to the square in their middle.
-/// Files that cannot be read, photographs without a face, pictures smaller than [`MIN_SIDE`] and
-/// exact copies of an earlier picture are left out. The result depends on the pictures, their paths
-/// and the options only. It appears whole or not at all, and the input is never touched.
+/// Every picture is looked through first; then it is settled where faces come to lie, and every one that
+/// stays is cut. The result depends on the pictures, their paths and the options only. It appears whole or
+/// not at all, and the input is never touched. What was done when a run ends early is kept beside `out`, and
+/// the next run with the same options goes on from it.
 ///
-/// # Errors When a folder or an option cannot be used, too few pictures remain, the set cannot be
-/// written, or `progress` cancels.
+/// # Errors
+/// When a folder or an option cannot be used, too few pictures remain, the set cannot be written, another
+/// run is at it, or `progress` cancels.
 pub fn prepare(options: &Options, progress: &dyn Progress) -> Result<Summary> {
-    let (staging, summary) = build(options, progress)?;
-    staging.install()?;
-    Ok(summary)
+    let lists = check(options)?;
+    let staging = Staging::begin(&options.out, &settings(options), false)?;
+    build_and_install(options, lists, staging, progress)
 }
 
-/// Makes the set in a temporary folder beside where it belongs.
-pub(crate) fn build(options: &Options, progress: &dyn Progress) -> Result<(Staging, Summary)> {
+/// As [`prepare()`], but waits for another run that is at it, and then looks whether anything is left to do.
+pub(crate) fn prepare_unless(
+    options: &Options,
+    progress: &dyn Progress,
+    is_done: impl Fn() -> bool,
+) -> Result<()> {
+    let lists = check(options)?;
+    let staging = Staging::begin(&options.out, &settings(options), true)?;
+    if is_done() {
+        return staging.discard();
+    }
+    build_and_install(options, lists, staging, progress).map(|_| ())
+}
+
+type Lists = [Vec<PathBuf>; 2];
+
+fn check(options: &Options) -> Result<Lists> {
     options.check()?;
-    let photographs = images::list(&options.photos)?;
-    let drawings = images::list(&options.anime)?;
+    let lists = [
+        images::list(&options.photos)?,
+        images::list(&options.anime)?,
+    ];
     check_out(&options.out, [&options.photos, &options.anime])?;
+    Ok(lists)
+}
 
-    let staging = Staging::begin(&options.out)?;
-    let mut pictures = Vec::new();
-    let mut left_out = Vec::new();
-    let mut summarise = |domain, files| -> Result<(Source, DomainSummary)> {
-        let job = Job {
-            options,
-            domain,
-            staging: &staging,
-            progress,
-        };
-        let made = job.run(files)?;
-        let summary = made.summary(&options.out);
-        pictures.extend(made.pictures);
-        left_out.extend(made.left_out);
-        Ok((made.source, summary))
+/// What a run that was interrupted must have been begun with.
+fn settings(options: &Options) -> String {
+    serde_json::to_string(&(Manifest::VERSION, options)).expect("plain data can be written as JSON")
+}
+
+fn build_and_install(
+    options: &Options,
+    lists: Lists,
+    staging: Staging,
+    progress: &dyn Progress,
+) -> Result<Summary> {
+    match build(options, lists, &staging, progress) {
+        Ok(summary) => staging.install().map(|()| summary),
+        // What was done so far can be gone on with.
+        Err(error @ (Error::Interrupted | Error::Write { .. })) => Err(error),
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = staging.discard();
+            Err(error)
+        }
+    }
+}
+
+fn build(
+    options: &Options,
+    [photographs, drawings]: Lists,
+    staging: &Staging,
+    progress: &dyn Progress,
+) -> Result<Summary> {
+    let journal = Journal::open(staging.work().join("examined.jsonl"))?;
+    let job = |domain, files| Job {
+        options,
+        domain,
+        files,
+        progress,
     };
-    let (source_a, photographs) = summarise(Domain::A, photographs)?;
-    let (source_b, drawings) = summarise(Domain::B, drawings)?;
+    let jobs = [job(Domain::A, photographs), job(Domain::B, drawings)];
+    let [photographs, drawings] = &jobs;
+    let sifted = [photographs.examine(&journal)?, drawings.examine(&journal)?];
 
+    let [seen_a, seen_b] = [sifted[0].faces(), sifted[1].faces()];
+    let plan = Plan::new(options, &seen_a, &seen_b);
+    let mut pictures = photographs.entries(&sifted[0], &plan)?;
+    pictures.extend(drawings.entries(&sifted[1], &plan)?);
+    write_pictures(options, staging, &pictures, progress)?;
+    let division = match options.styles {
+        Styles::Whole => None,
+        styles => Some(style::divide(
+            &staging.set(),
+            &mut pictures,
+            styles,
+            options.seed,
+            progress,
+        )?),
+    };
+    for domain in [Domain::A, Domain::B] {
+        write_sheet(&staging.set(), domain, &pictures)?;
+    }
+
+    let [kept_a, kept_b] = sifted;
+    let summaries = [
+        photographs.summary(&kept_a, &pictures),
+        drawings.summary(&kept_b, &pictures),
+    ];
+    let source = |job: &Job, sifted: &Sifted| Source {
+        domain: job.domain,
+        grouping: sifted.grouping,
+        licence: licence_of(options.source(job.domain)),
+    };
     let manifest = Manifest {
         format: Manifest::FORMAT.into(),
         version: Manifest::VERSION,
         options: options.clone(),
-        sources: [source_a, source_b],
+        placement: plan.placement,
+        sources: [source(photographs, &kept_a), source(drawings, &kept_b)],
         pictures,
-        left_out,
+        left_out: [kept_a.left_out, kept_b.left_out].concat(),
+        division,
     };
+    report::write(&staging.set(), &manifest)?;
     manifest.write(&staging.set())?;
-    Ok((
-        staging,
-        Summary {
-            out: options.out.clone(),
-            photographs,
-            drawings,
-        },
-    ))
+    let [photographs, drawings] = summaries;
+    Ok(Summary {
+        out: options.out.clone(),
+        photographs,
+        drawings,
+        styles: manifest.division.map(|division| division.sizes),
+    })
 }
 
 /// The preparation of one domain.
 struct Job<'a> {
     options: &'a Options,
     domain: Domain,
-    staging: &'a Staging,
+    files: Vec<PathBuf>,
     progress: &'a dyn Progress,
 }
 
-/// What came of it.
-struct Made {
-    found: usize,
-    groups: usize,
-    test: usize,
-    source: Source,
-    pictures: Vec<Entry>,
+/// What is left of a domain's files, and what is not.
+struct Sifted {
+    /// A face each, or a picture that needs none.
+    kept: Vec<Kept>,
     left_out: Vec<LeftOut>,
+    grouping: crate::Grouping,
+    /// For each that was kept, whom it shows.
+    groups: Vec<String>,
 }
 
-/// A picture that was cut, resized and written under a name for the time being.
-struct Framed {
-    written: PathBuf,
-    /// Hash of the whole original's pixels.
-    content: u64,
-    crop: Crop,
-    score: Option<f64>,
+struct Kept {
+    /// The path inside the folder.
+    source: PathBuf,
+    examined: Examined,
+    face: Option<Found>,
+}
+
+impl Sifted {
+    fn faces(&self) -> Vec<(&Examined, Option<&Found>)> {
+        let faces = self
+            .kept
+            .iter()
+            .map(|kept| (&kept.examined, kept.face.as_ref()));
+        faces.collect()
+    }
 }
 
 impl Job<'_> {
-    fn run(&self, files: Vec<PathBuf>) -> Result<Made> {
-        let folder = self.options.source(self.domain);
-        let found = files.len();
-        let outcomes = self.frame_all(&files)?;
-        let inside = |file: &PathBuf| file.strip_prefix(folder).unwrap_or(file).to_path_buf();
-        let (kept, left_out) = self.sift(files.iter().map(inside).zip(outcomes));
-        for file in &left_out {
+    fn folder(&self) -> &Path {
+        self.options.source(self.domain)
+    }
+
+    /// Looks through all files; what can't be used is told.
+    fn examine(&self, journal: &Journal) -> Result<Sifted> {
+        self.progress.begin(self.domain.noun(), self.files.len());
+        let detector = match (self.domain, self.options.anime_crop) {
+            (Domain::A, _) => Some(Detector::photographs()),
+            (Domain::B, AnimeCrop::Detect | AnimeCrop::Centre) => Some(Detector::drawings()),
+            (Domain::B, AnimeCrop::None) => None,
+        };
+        let background = self.options.background;
+        let outcomes = parallel::map(self.files.len(), |i| {
+            if self.progress.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let (file, source) = (&self.files[i], self.inside(i));
+            let outcome = journal.outcome(self.domain, &portable(source), file, || {
+                examine(file, background, detector.as_ref())
+            });
+            self.progress.advance();
+            outcome
+        })?;
+        let sifted = self.sift(outcomes);
+        for file in &sifted.left_out {
             self.progress.left_out(file);
         }
+        Ok(sifted)
+    }
 
-        let paths: Vec<&Path> = kept.iter().map(|(path, _)| path.as_path()).collect();
-        let (grouping, keys) = match self.domain {
+    /// The path of a file inside the folder.
+    fn inside(&self, i: usize) -> &Path {
+        let file = &self.files[i];
+        file.strip_prefix(self.folder()).unwrap_or(file)
+    }
+
+    fn sift(&self, outcomes: Vec<Outcome>) -> Sifted {
+        let mut kept: Vec<Kept> = Vec::new();
+        let mut left_out = Vec::new();
+        let mut leave_out = |source: &Path, refusal: Refusal| {
+            left_out.push(LeftOut {
+                domain: self.domain,
+                source: portable(source),
+                cause: refusal.cause,
+                reason: refusal.reason,
+            });
+        };
+        let mut seen: HashMap<u64, String> = HashMap::new();
+        for (i, outcome) in outcomes.into_iter().enumerate() {
+            let source = self.inside(i);
+            let chosen = outcome.and_then(|examined| {
+                if let Some(earlier) = seen.get(&examined.content) {
+                    return Err(Refusal {
+                        cause: Cause::Duplicate,
+                        reason: format!("the same picture as {earlier}"),
+                    });
+                }
+                seen.insert(examined.content, portable(source));
+                Ok((self.choose(&examined)?, examined))
+            });
+            match chosen {
+                Ok((faces, examined)) => kept.extend(faces.into_iter().map(|face| Kept {
+                    source: source.to_owned(),
+                    examined: examined.clone(),
+                    face,
+                })),
+                Err(refusal) => leave_out(source, refusal),
+            }
+        }
+
+        let looks: Vec<Look> = kept.iter().map(|kept| kept.examined.look).collect();
+        let earlier = near_duplicates(&looks, self.options.filters.near_duplicates);
+        let mut is_twin = Vec::with_capacity(kept.len());
+        for (i, earlier) in earlier.into_iter().enumerate() {
+            // Several faces of one picture look alike, naturally.
+            let twin = earlier.filter(|&twin| kept[twin].source != kept[i].source);
+            let is_new = i == 0 || kept[i - 1].source != kept[i].source;
+            if let (Some(twin), true) = (twin, is_new) {
+                let refusal = Refusal {
+                    cause: Cause::Duplicate,
+                    reason: format!("looks like {}", portable(&kept[twin].source)),
+                };
+                leave_out(&kept[i].source, refusal);
+            }
+            is_twin.push(twin.is_some());
+        }
+        let mut is_twin = is_twin.into_iter();
+        kept.retain(|_| !is_twin.next().unwrap_or(false));
+        left_out.sort_by(|a, b| a.source.cmp(&b.source));
+
+        let paths: Vec<&Path> = kept.iter().map(|kept| kept.source.as_path()).collect();
+        let (grouping, groups) = match self.domain {
             Domain::A => group(&paths),
             Domain::B => group_singly(&paths),
         };
-        let is_test = choose_test(&keys, self.options.val, self.options.seed);
+        Sifted {
+            kept,
+            left_out,
+            grouping,
+            groups,
+        }
+    }
+
+    /// The faces of a picture to cut out, or nothing where it is cut without one.
+    fn choose(&self, examined: &Examined) -> std::result::Result<Vec<Option<Found>>, Refusal> {
+        if self.domain == Domain::B {
+            return Ok(vec![examined.faces.first().copied()]);
+        }
+        let needs_face = self.options.align != Align::None;
+        let mut good = Vec::new();
+        let mut refusal = None;
+        for face in &examined.faces {
+            match refuse(face, &self.options.filters) {
+                None => good.push(Some(*face)),
+                // Of the largest, which comes first.
+                Some(found) => refusal = refusal.or(Some(found)),
+            }
+            if self.options.faces == Faces::Largest {
+                break;
+            }
+        }
+        match (good.is_empty(), refusal) {
+            (false, _) => Ok(good),
+            (true, Some(refusal)) => Err(refusal),
+            (true, None) if needs_face => Err(Refusal {
+                cause: Cause::NoFace,
+                reason: "no face found".into(),
+            }),
+            (true, None) => Ok(vec![None]),
+        }
+    }
+
+    /// What becomes of the pictures that are kept.
+    fn entries(&self, sifted: &Sifted, plan: &Plan) -> Result<Vec<Entry>> {
+        let kept = &sifted.kept;
+        let val = self.options.val;
+        let is_test = choose_test(&sifted.groups, val, self.options.seed);
         let test = is_test.iter().filter(|&&chosen| chosen).count();
-        if kept.len() <= self.options.val || kept.len() == test {
+        if kept.len() <= val || kept.len() == test {
             return Err(Error::TooFew {
                 noun: self.domain.noun(),
-                folder: folder.into(),
-                found,
+                folder: self.folder().into(),
+                found: self.files.len(),
                 usable: kept.len(),
-                val: self.options.val,
+                val,
             });
-        }
-
-        let pictures = self.place(&kept, &is_test)?;
-        self.write_sheet(&pictures)?;
-        let source = Source {
-            domain: self.domain,
-            grouping,
-            licence: licence_of(folder),
-        };
-        let groups = keys.iter().collect::<HashSet<_>>().len();
-        Ok(Made {
-            found,
-            groups,
-            test,
-            source,
-            pictures,
-            left_out,
-        })
-    }
-
-    /// Cuts every picture in parallel; for each, in order, what was cut or why it is left out.
-    fn frame_all(&self, files: &[PathBuf]) -> Result<Vec<std::result::Result<Framed, String>>> {
-        let work = self.work();
-        fs::create_dir(&work).map_err(error::write(&work))?;
-        self.progress.begin(self.domain, files.len());
-        let detector = || (self.domain == Domain::A).then(Detector::new);
-        files
-            .par_iter()
-            .enumerate()
-            .map_init(detector, |detector, (i, file)| {
-                if self.progress.is_cancelled() {
-                    return Err(Error::Interrupted);
-                }
-                let framed = match self.frame(detector.as_mut(), file) {
-                    Ok((picture, content, crop, face)) => {
-                        let written = work.join(format!("{i}.png"));
-                        images::save_png(&written, &picture)?;
-                        Ok(Framed {
-                            written,
-                            content,
-                            crop,
-                            score: face.map(|face| face.score),
-                        })
-                    }
-                    Err(reason) => Err(reason),
-                };
-                self.progress.advance();
-                Ok(framed)
-            })
-            .collect()
-    }
-
-    fn frame(
-        &self,
-        detector: Option<&mut Detector>,
-        file: &Path,
-    ) -> std::result::Result<(RgbImage, u64, Crop, Option<Face>), String> {
-        let picture = images::decode(file).map_err(|error| error.reason())?;
-        let (width, height) = picture.dimensions();
-        if width.min(height) < MIN_SIDE {
-            return Err(format!(
-                "too small: {width}×{height}, less than {MIN_SIDE} pixels a side"
-            ));
-        }
-        let (crop, face) = match detector {
-            Some(detector) => {
-                let face = detector.largest(&picture).ok_or("no face found")?;
-                (Crop::head(&face, (width, height)), Some(face))
-            }
-            None => (Crop::centre((width, height)), None),
-        };
-        if crop.side < MIN_SIDE {
-            return Err(format!(
-                "too small: the head is {0}×{0}, less than {MIN_SIDE} pixels a side",
-                crop.side
-            ));
-        }
-        let cut = images::resize(&crop.cut(&picture), self.options.size, self.options.size);
-        Ok((cut, content_of(&picture), crop, face))
-    }
-
-    /// Parts what was cut from what is left out, copies of earlier pictures among it.
-    fn sift(
-        &self,
-        outcomes: impl Iterator<Item = (PathBuf, std::result::Result<Framed, String>)>,
-    ) -> (Vec<(PathBuf, Framed)>, Vec<LeftOut>) {
-        let mut kept: Vec<(PathBuf, Framed)> = Vec::new();
-        let mut left_out = Vec::new();
-        let mut seen = HashMap::new();
-        for (path, outcome) in outcomes {
-            let framed = outcome.and_then(|framed| match seen.get(&framed.content) {
-                Some(earlier) => Err(format!("the same picture as {earlier}")),
-                None => Ok(framed),
-            });
-            match framed {
-                Ok(framed) => {
-                    seen.insert(framed.content, portable(&path));
-                    kept.push((path, framed));
-                }
-                Err(reason) => left_out.push(LeftOut {
-                    domain: self.domain,
-                    source: portable(&path),
-                    reason,
-                }),
-            }
-        }
-        (kept, left_out)
-    }
-
-    /// Moves the pictures to their folders, each under its own name.
-    fn place(&self, kept: &[(PathBuf, Framed)], is_test: &[bool]) -> Result<Vec<Entry>> {
-        let set = self.staging.set();
-        let folders = ["train", "test"].map(|part| format!("{part}{:?}", self.domain));
-        for folder in &folders {
-            let folder = set.join(folder);
-            fs::create_dir(&folder).map_err(error::write(&folder))?;
         }
         let mut taken = HashSet::new();
-        let mut pictures = Vec::with_capacity(kept.len());
-        for ((path, framed), &is_test) in kept.iter().zip(is_test) {
-            let file = format!(
-                "{}/{}.png",
-                folders[usize::from(is_test)],
-                unique_name(path, &mut taken)
-            );
-            let target = set.join(&file);
-            fs::rename(&framed.written, &target).map_err(error::write(&target))?;
-            pictures.push(Entry {
-                file,
-                source: portable(path),
-                crop: framed.crop,
-                score: framed.score,
-            });
-        }
-        Ok(pictures)
+        let entry = |(kept, &is_test): (&Kept, &bool)| {
+            let (frame, framing) = match self.domain {
+                Domain::A => plan.photograph(&kept.examined, kept.face.as_ref()),
+                Domain::B => plan.drawing(&kept.examined, kept.face.as_ref()),
+            };
+            let part = if is_test { "test" } else { "train" };
+            let name = unique_name(&kept.source, &mut taken);
+            Entry {
+                domain: self.domain,
+                file: format!("{part}{:?}/{name}.png", self.domain),
+                source: portable(&kept.source),
+                extent: kept.examined.extent,
+                frame,
+                framing,
+                face: kept.face.map(|face| face.landmarks),
+                score: kept.face.map(|face| face.score),
+                style: None,
+            }
+        };
+        Ok(kept.iter().zip(&is_test).map(entry).collect())
     }
 
-    fn write_sheet(&self, pictures: &[Entry]) -> Result<()> {
-        let set = self.staging.set();
-        let shown = pictures.len().min(SHEET_PICTURES);
-        let mut sheet = Sheet::new(SHEET_COLUMNS.min(shown)).gap(2);
-        for i in 0..shown {
-            let picture = images::decode(&set.join(&pictures[i * pictures.len() / shown].file))?;
-            sheet.push(images::resize(&picture, SHEET_TILE, SHEET_TILE));
+    fn summary(&self, sifted: &Sifted, pictures: &[Entry]) -> DomainSummary {
+        let own: Vec<&Entry> = pictures
+            .iter()
+            .filter(|entry| entry.domain == self.domain)
+            .collect();
+        let test = own.iter().filter(|entry| entry.file.starts_with("test"));
+        let test = test.count();
+        let mut causes: Vec<(Cause, usize)> = Vec::new();
+        let mut sorted: Vec<Cause> = sifted.left_out.iter().map(|file| file.cause).collect();
+        sorted.sort();
+        for cause in sorted {
+            match causes.last_mut() {
+                Some((last, count)) if *last == cause => *count += 1,
+                _ => causes.push((cause, 1)),
+            }
         }
-        Ok(images::save_png(
-            &set.join(sheet_name(self.domain)),
-            &sheet.render(),
-        )?)
-    }
-
-    fn work(&self) -> PathBuf {
-        self.staging.work().join(format!("{:?}", self.domain))
+        let heights = |i: usize| {
+            let heights = own
+                .iter()
+                .filter_map(|entry| Some(entry.face_heights()?[i]));
+            median(heights.collect())
+        };
+        let detected = own.iter().filter(|entry| entry.face.is_some());
+        DomainSummary {
+            domain: self.domain,
+            found: self.files.len(),
+            train: own.len() - test,
+            test,
+            detected: detected.count(),
+            left_out: causes,
+            face_heights: heights(0).zip(heights(1)),
+            grouping: sifted.grouping,
+            groups: sifted.groups.iter().collect::<HashSet<_>>().len(),
+            sheet: self.options.out.join(sheet_name(self.domain)),
+        }
     }
 }
 
-impl Made {
-    fn summary(&self, out: &Path) -> DomainSummary {
-        DomainSummary {
-            domain: self.source.domain,
-            found: self.found,
-            train: self.pictures.len() - self.test,
-            test: self.test,
-            left_out: self.left_out.len(),
-            grouping: self.source.grouping,
-            groups: self.groups,
-            sheet: out.join(sheet_name(self.source.domain)),
-        }
+/// Why a photographed face is left out.
+fn refuse(face: &Found, filters: &Filters) -> Option<Refusal> {
+    let measures = &face.measures;
+    let (height, turn) = (face.landmarks.height(), face.landmarks.turn());
+    let refusal = |cause, reason| Some(Refusal { cause, reason });
+    if height < filters.min_face {
+        let reason = format!(
+            "the face is {height:.0} pixels high, less than {}",
+            filters.min_face
+        );
+        return refusal(Cause::Small, reason);
     }
+    if measures.flatness > filters.max_flatness {
+        let reason = format!(
+            "{:.0} % of the face are of one colour with the next pixel, as in a drawing",
+            100.0 * measures.flatness
+        );
+        return refusal(Cause::Drawn, reason);
+    }
+    if measures.sharpness < filters.min_sharpness {
+        let reason = format!(
+            "sharpness {:.1}, less than {}",
+            measures.sharpness, filters.min_sharpness
+        );
+        return refusal(Cause::Blurred, reason);
+    }
+    if measures.brightness < filters.min_brightness {
+        let reason = format!(
+            "brightness {:.0}, less than {}",
+            measures.brightness, filters.min_brightness
+        );
+        return refusal(Cause::Dark, reason);
+    }
+    if turn > filters.max_turn {
+        let reason = format!("turned by {turn:.2}, more than {}", filters.max_turn);
+        return refusal(Cause::Turned, reason);
+    }
+    None
+}
+
+/// Cuts all pictures out and writes them, but those that an earlier run wrote already.
+fn write_pictures(
+    options: &Options,
+    staging: &Staging,
+    pictures: &[Entry],
+    progress: &dyn Progress,
+) -> Result<()> {
+    // Other files than that run's may have changed where faces lie.
+    let plan = serde_json::to_string(pictures).expect("plain data can be written as JSON");
+    let path = staging.work().join("pictures.json");
+    if fs::read_to_string(&path).ok().as_deref() != Some(&plan) {
+        staging.clear_set()?;
+        fs::write(&path, plan).map_err(error::write(&path))?;
+    }
+    let set = staging.set();
+    for part in ["trainA", "testA", "trainB", "testB"] {
+        let folder = set.join(part);
+        fs::create_dir_all(&folder).map_err(error::write(&folder))?;
+    }
+    progress.begin("cutting", pictures.len());
+    parallel::map(pictures.len(), |i| {
+        if progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let target = set.join(&pictures[i].file);
+        if !target.exists() {
+            images::save_png(&target, &cut(options, &pictures[i])?)?;
+        }
+        progress.advance();
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn cut(options: &Options, entry: &Entry) -> Result<images::RgbImage> {
+    let file = options.source(entry.domain).join(&entry.source);
+    let picture = read(&file, options.background).map_err(|refusal| Error::Changed {
+        path: file,
+        reason: refusal.reason,
+    })?;
+    Ok(match entry.framing {
+        Framing::Whole => entry
+            .frame
+            .cut_onto(&picture, options.size, Rgb(options.background)),
+        _ => entry.frame.cut(&picture, options.size),
+    })
+}
+
+fn write_sheet(set: &Path, domain: Domain, pictures: &[Entry]) -> Result<()> {
+    let own: Vec<&Entry> = pictures
+        .iter()
+        .filter(|entry| entry.domain == domain)
+        .collect();
+    let shown = own.len().min(SHEET_PICTURES);
+    let mut sheet = Sheet::new(SHEET_COLUMNS.min(shown)).gap(2);
+    for i in 0..shown {
+        let picture = images::decode(&set.join(&own[i * own.len() / shown].file))?;
+        sheet.push(images::resize(&picture, SHEET_TILE, SHEET_TILE));
+    }
+    Ok(images::save_png(
+        &set.join(sheet_name(domain)),
+        &sheet.render(),
+    )?)
 }
 
 fn sheet_name(domain: Domain) -> String {
     format!("contact-{domain:?}.png")
-}
-
-fn content_of(picture: &RgbImage) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (picture.dimensions(), picture.as_raw()).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The file name without its extension, and a number where that was taken (on some systems capitals

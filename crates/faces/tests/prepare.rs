@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faces::{Domain, Error, LeftOut, Manifest, Options, Progress, Summary, prepare};
+use faces::{
+    Align, AnimeCrop, Cause, Domain, Error, Faces, Framing, LeftOut, Manifest, Options, Progress,
+    Summary, prepare,
+};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
 use tempfile::TempDir;
@@ -50,12 +54,10 @@ impl Inputs {
     fn options(&self) -> Options {
         let out = self.folder.path().join("set");
         Options {
-            photos: self.photos(),
-            anime: self.anime(),
-            out,
             size: 32,
             val: 3,
             seed: 7,
+            ..Options::new(self.photos(), self.anime(), out)
         }
     }
 
@@ -113,10 +115,13 @@ fn makes_a_whole_set_and_leaves_the_input_alone() {
 
     let (a, b) = (&summary.photographs, &summary.drawings);
     assert_eq!(
-        (a.found, a.train, a.test, a.groups, a.left_out),
+        (a.found, a.train, a.test, a.groups, a.left_out_in_all()),
         (12, 9, 3, 4, 0)
     );
-    assert_eq!((b.found, b.train, b.test, b.left_out), (8, 5, 3, 0));
+    assert_eq!(
+        (b.found, b.train, b.test, b.left_out_in_all()),
+        (8, 5, 3, 0)
+    );
 
     let out = inputs.options().out;
     for (folder, count) in [("trainA", 9), ("testA", 3), ("trainB", 5), ("testB", 3)] {
@@ -137,7 +142,8 @@ fn makes_a_whole_set_and_leaves_the_input_alone() {
             .all(|picture| picture.score.is_some())
     );
     assert!(a.sheet.is_file() && b.sheet.is_file());
-    assert_eq!(fs::read_dir(&out).unwrap().count(), 7);
+    assert!(out.join("index.html").is_file());
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 8);
     assert_eq!(
         fs::read_dir(&inputs.folder).unwrap().count(),
         3,
@@ -236,8 +242,8 @@ fn takes_odd_files_and_leaves_out_bad_ones_with_a_reason() {
         ("cut.png", "cut short"),
         ("cut.jpg", "cut short"),
         ("empty.webp", "empty"),
-        ("dot.png", "too small: 1×1"),
-        ("strip.png", "too small: 20000×10"),
+        ("dot.png", "1×1, less than 48"),
+        ("strip.png", "20000×10, less than 48"),
         ("wall.png", "no face found"),
         ("zz copy of s01_01.bmp", "the same picture as s01_01.png"),
     ] {
@@ -245,7 +251,10 @@ fn takes_odd_files_and_leaves_out_bad_ones_with_a_reason() {
     }
     assert_eq!(reasons.len(), 8, "{reasons:?}");
     assert_eq!(
-        (summary.photographs.found, summary.photographs.left_out),
+        (
+            summary.photographs.found,
+            summary.photographs.left_out_in_all()
+        ),
         (24, 8)
     );
 
@@ -264,11 +273,8 @@ fn takes_odd_files_and_leaves_out_bad_ones_with_a_reason() {
     );
     assert!(made("more/s02_01.PNG").file.ends_with("/s02_01.png"));
     assert!(made("s02_01.png").file.ends_with("/s02_01-2.png"));
-    assert_eq!(
-        made("sideways.jpeg").crop.y,
-        0,
-        "a face that stands upright fills the height"
-    );
+    let [width, height] = made("sideways.jpeg").extent;
+    assert!(width < height, "a face that stands upright");
     assert_eq!(manifest.left_out.len(), 8);
 }
 
@@ -392,19 +398,203 @@ fn replaces_an_earlier_set_and_fills_an_empty_folder() {
     );
 }
 
+/// Cancels after so many pictures.
+struct Patience(AtomicUsize);
+
+impl Progress for Patience {
+    fn advance(&self) {
+        let left = self.0.load(Ordering::SeqCst);
+        self.0.store(left.saturating_sub(1), Ordering::SeqCst);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
 #[test]
-fn leaves_nothing_when_it_is_cancelled() {
-    struct Impatient;
-    impl Progress for Impatient {
-        fn is_cancelled(&self) -> bool {
-            true
+fn goes_on_where_it_was_interrupted_and_gives_the_same_set() {
+    let inputs = Inputs::new();
+    inputs.prepare().unwrap();
+    let whole = snapshot(&inputs.options().out);
+    fs::remove_dir_all(inputs.options().out).unwrap();
+    // In the photographs, in the drawings, while pictures are cut.
+    for pictures in [5, 15, 27] {
+        let patience = Patience(AtomicUsize::new(pictures));
+        let interrupted = prepare(&inputs.options(), &patience);
+        assert!(matches!(interrupted, Err(Error::Interrupted)));
+        assert!(!inputs.options().out.exists());
+    }
+    // Nothing is looked at again: only the pictures that were not cut yet are read.
+    inputs.prepare().unwrap();
+    assert!(snapshot(&inputs.options().out) == whole);
+    assert_eq!(fs::read_dir(&inputs.folder).unwrap().count(), 3);
+}
+
+#[test]
+fn begins_anew_when_something_else_is_asked_for_after_an_interruption() {
+    let inputs = Inputs::new();
+    let other = Options {
+        size: 48,
+        ..inputs.options()
+    };
+    let patience = Patience(AtomicUsize::new(27));
+    assert!(prepare(&other, &patience).is_err());
+    inputs.prepare().unwrap();
+    let resumed = snapshot(&inputs.options().out);
+    inputs.prepare().unwrap();
+    assert!(snapshot(&inputs.options().out) == resumed);
+}
+
+#[test]
+fn refuses_a_set_that_another_run_is_at() {
+    struct Second<'a>(&'a Inputs, Mutex<Option<Error>>);
+    impl Progress for Second<'_> {
+        fn begin(&self, _: &str, _: usize) {
+            *self.1.lock().unwrap() = self.0.prepare().err();
         }
     }
     let inputs = Inputs::new();
-    let before = snapshot(inputs.folder.path());
+    let second = Second(&inputs, Mutex::new(None));
+    prepare(&inputs.options(), &second).unwrap();
+    let refused = second.1.into_inner().unwrap();
+    assert!(matches!(refused, Some(Error::Busy { .. })), "{refused:?}");
+}
+
+/// A wall with photographs on it.
+fn scene(photos: &[(&str, i64, i64)]) -> RgbImage {
+    let mut scene = RgbImage::from_pixel(400, 260, Rgb([90; 3]));
+    for (name, x, y) in photos {
+        image::imageops::replace(&mut scene, &photo(name), *x, *y);
+    }
+    scene
+}
+
+#[test]
+fn odd_photographs_are_handled_by_rule_and_named() {
+    let inputs = Inputs::new();
+    let save = |name: &str, picture: RgbImage| picture.save(inputs.photos().join(name)).unwrap();
+    save(
+        "three.png",
+        scene(&[
+            ("s30_01.png", 20, 20),
+            ("s31_01.png", 150, 90),
+            ("s32_01.png", 290, 130),
+        ]),
+    );
+    save("border.png", scene(&[("s33_01.png", -12, 30)]));
+    save(
+        "upside down.png",
+        image::imageops::rotate180(&photo("s34_01.png")),
+    );
+    save(
+        "blurred.png",
+        image::imageops::blur(&photo("s35_01.png"), 2.0),
+    );
+    save(
+        "dark.png",
+        image::imageops::brighten(&photo("s36_01.png"), -230),
+    );
+    let drawing = images::decode(&shipped("lorelei_ink").join("0001.png")).unwrap();
+    save("drawing.png", drawing);
+    save("twin.png", images::resize(&photo("s01_01.png"), 184, 224));
+
+    let options = Options {
+        faces: Faces::All,
+        ..inputs.options()
+    };
+    prepare(&options, &()).unwrap();
+    let manifest = Manifest::read(&options.out).unwrap();
+    let cause = |name: &str| {
+        let file = manifest.left_out.iter().find(|file| file.source == name);
+        file.map(|file| file.cause)
+    };
+    assert_eq!(cause("blurred.png"), Some(Cause::Blurred));
     assert!(matches!(
-        prepare(&inputs.options(), &Impatient),
-        Err(Error::Interrupted)
+        cause("dark.png"),
+        Some(Cause::Dark | Cause::NoFace | Cause::Blurred)
     ));
-    assert_eq!(snapshot(inputs.folder.path()), before);
+    assert!(matches!(
+        cause("drawing.png"),
+        Some(Cause::Drawn | Cause::NoFace)
+    ));
+    assert_eq!(cause("twin.png"), Some(Cause::Duplicate));
+    assert_eq!(manifest.left_out.len(), 4, "{:?}", manifest.left_out);
+    let made = |name: &str| {
+        let of = manifest
+            .pictures
+            .iter()
+            .filter(|entry| entry.source == name);
+        of.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(made("three.png").len(), 3);
+    assert_eq!(made("border.png").len(), 1);
+    let turned = made("upside down.png")[0].frame.angle;
+    assert!(turned.cos() < -0.9, "turned by {turned}");
+}
+
+#[test]
+fn faces_are_equally_high_in_both_domains_and_lie_at_one_place() {
+    let inputs = Inputs::new();
+    let summary = inputs.prepare().unwrap();
+    let [photographs, drawings] = [summary.photographs, summary.drawings];
+    let (a, b) = (
+        photographs.face_heights.unwrap().1,
+        drawings.face_heights.unwrap().1,
+    );
+    assert!((a / b - 1.0).abs() < 0.01, "{a} {b}");
+
+    let manifest = Manifest::read(&summary.out).unwrap();
+    let scatter = |place: &dyn Fn(&faces::Entry, [f64; 2]) -> [f64; 2]| {
+        let mouths = manifest.pictures[..12].iter();
+        let mouths: Vec<[f64; 2]> = mouths
+            .map(|entry| place(entry, entry.face.unwrap().mouth))
+            .collect();
+        let mean = [0, 1].map(|i| mouths.iter().map(|mouth| mouth[i]).sum::<f64>() / 12.0);
+        let square = |mouth: &[f64; 2]| (mouth[0] - mean[0]).powi(2) + (mouth[1] - mean[1]).powi(2);
+        (mouths.iter().map(square).sum::<f64>() / 12.0).sqrt()
+    };
+    let before = scatter(&|entry, [x, y]| {
+        [
+            x / f64::from(entry.extent[0]),
+            y / f64::from(entry.extent[1]),
+        ]
+    });
+    let after = scatter(&|entry, mouth| entry.frame.to_picture(1).inverse().unwrap().apply(mouth));
+    assert!(5.0 * after < before, "{before} {after}");
+}
+
+#[test]
+fn the_other_ways_of_framing() {
+    let inputs = Inputs::new();
+    let mut tall = RgbImage::from_pixel(100, 200, Rgb([255; 3]));
+    let drawing = images::decode(&shipped("lorelei_ink").join("0001.png")).unwrap();
+    image::imageops::replace(&mut tall, &images::resize(&drawing, 100, 100), 0, 0);
+    tall.save(inputs.anime().join("tall.png")).unwrap();
+    let framings = |align, anime_crop| {
+        let options = Options {
+            align,
+            anime_crop,
+            background: [10, 200, 30],
+            ..inputs.options()
+        };
+        prepare(&options, &()).unwrap();
+        let manifest = Manifest::read(&options.out).unwrap();
+        let tall = manifest
+            .pictures
+            .iter()
+            .find(|entry| entry.source == "tall.png")
+            .unwrap();
+        let picture = images::decode(&options.out.join(&tall.file)).unwrap();
+        (manifest.pictures[0].framing, tall.framing, picture)
+    };
+    let (photo, drawing, picture) = framings(Align::Box, AnimeCrop::None);
+    assert_eq!((photo, drawing), (Framing::Box, Framing::Whole));
+    assert_eq!(
+        picture.get_pixel(0, 16).0,
+        [10, 200, 30],
+        "filled up at its sides"
+    );
+    let (photo, drawing, _) = framings(Align::None, AnimeCrop::Centre);
+    assert_eq!((photo, drawing), (Framing::Centre, Framing::Centre));
 }

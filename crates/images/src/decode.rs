@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::error::{ImageError, UnsupportedErrorKind};
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, Rgba, RgbaImage,
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba, RgbaImage,
 };
 
 use crate::{Error, Result, jpeg};
@@ -25,6 +25,14 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// # Errors When the file cannot be read, is no image, is damaged or cut short, or is over
 /// [`MAX_SIDE`] or [`MAX_BYTES`].
 pub fn decode(path: &Path) -> Result<RgbImage> {
+    decode_onto(path, Rgb([255; 3]))
+}
+
+/// As [`decode`], with transparency laid onto a colour.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_onto(path: &Path, background: Rgb<u8>) -> Result<RgbImage> {
     let bytes = read(path)?;
     let format = format_of(path, &bytes)?;
     let refuse = |error| refusal(path, error);
@@ -49,7 +57,7 @@ pub fn decode(path: &Path) -> Result<RgbImage> {
         return Err(damaged(path, "it has no pixels"));
     }
     picture.apply_orientation(orientation);
-    Ok(to_rgb8(picture, format))
+    Ok(to_rgb8(picture, format, background))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -99,22 +107,26 @@ fn damaged(path: &Path, reason: impl Into<String>) -> Error {
     }
 }
 
-fn to_rgb8(picture: DynamicImage, format: ImageFormat) -> RgbImage {
+fn to_rgb8(picture: DynamicImage, format: ImageFormat, background: Rgb<u8>) -> RgbImage {
     if matches!(format, ImageFormat::OpenExr | ImageFormat::Hdr) {
-        return onto_white(&from_linear(picture));
+        return flattened(&from_linear(picture), background);
     }
     if picture.color().has_alpha() {
-        onto_white(&picture.into_rgba8())
+        flattened(&picture.into_rgba8(), background)
     } else {
         picture.into_rgb8()
     }
 }
 
-fn onto_white(picture: &RgbaImage) -> RgbImage {
+fn flattened(picture: &RgbaImage, background: Rgb<u8>) -> RgbImage {
     let mut flat = RgbImage::new(picture.width(), picture.height());
     for (to, &Rgba([r, g, b, a])) in flat.pixels_mut().zip(picture.pixels()) {
         let alpha = u32::from(a);
-        to.0 = [r, g, b].map(|c| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+        let over = |(front, back): (u8, u8)| {
+            (u32::from(front) * alpha + u32::from(back) * (255 - alpha) + 127) / 255
+        };
+        let [on_r, on_g, on_b] = background.0;
+        to.0 = [(r, on_r), (g, on_g), (b, on_b)].map(|pair| over(pair) as u8);
     }
     flat
 }

@@ -21,7 +21,7 @@ mod sheet;
 mod transform;
 mod warp;
 
-pub use decode::{MAX_BYTES, MAX_SIDE, decode};
+pub use decode::{MAX_BYTES, MAX_SIDE, decode, decode_onto};
 pub use error::Error;
 pub use image::{Rgb, RgbImage};
 pub use jitter::{Jitter, jitter};

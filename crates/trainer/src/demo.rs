@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use faces::{Domain, LeftOut, Progress};
+use faces::{LeftOut, Progress};
 use indicatif::ProgressBar;
 
 use crate::{interrupt, report};
@@ -36,12 +36,9 @@ impl Bar {
 }
 
 impl Progress for Bar {
-    fn begin(&self, domain: Domain, pictures: usize) {
+    fn begin(&self, work: &str, pictures: usize) {
         if !self.quiet {
-            let bar = report::bar(
-                pictures as u64,
-                &format!("preparing the demo's {}", domain.noun()),
-            );
+            let bar = report::bar(pictures as u64, &format!("preparing the demo: {work}"));
             *self
                 .bar
                 .lock()

@@ -35,6 +35,21 @@ impl Tensor {
             None => apply(op, &[self, weight]),
         }
     }
+
+    /// A fully connected layer: N×K by a weight M×K gives N×M, and a bias of M values is added. It is a
+    /// 1×1 convolution of images of one pixel.
+    ///
+    /// # Errors
+    /// When the shapes don't go together.
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (&[n, k], &[m, weight_k]) = (self.shape().dims(), weight.shape().dims()) else {
+            let reason = "it takes N×K and a weight M×K";
+            return refuse("linear", &[self.shape(), weight.shape()], reason);
+        };
+        let images = self.reshape([n, k, 1, 1])?;
+        let out = images.conv2d(&weight.reshape([m, weight_k, 1, 1])?, bias, 1, 0)?;
+        out.reshape([n, m])
+    }
 }
 
 /// Positions of a kernel along a dimension, if there are any.

@@ -1,0 +1,215 @@
+//! What is found out about one picture, and kept so that it need not be found out again.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
+
+use images::{Rgb, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{Look, Measures};
+use crate::{Cause, Detector, Domain, Frame, Landmarks, MIN_SIDE, Point, Result, error};
+
+/// Pixels a side at which faces are measured, whatever their size.
+const MEASURED: u32 = 112;
+
+/// What was found in a picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Examined {
+    /// Width and height, as its EXIF orientation turns it.
+    pub extent: [u32; 2],
+    /// Hash of its pixels.
+    pub content: u64,
+    pub look: Look,
+    /// The largest first.
+    pub faces: Vec<Found>,
+}
+
+/// A face in a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub landmarks: Landmarks,
+    /// Its box, upright.
+    pub centre: Point,
+    pub score: f64,
+    pub measures: Measures,
+}
+
+/// Why a picture can't be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    pub cause: Cause,
+    pub reason: String,
+}
+
+pub(crate) type Outcome = std::result::Result<Examined, Refusal>;
+
+/// Reads a picture as the set takes it.
+pub(crate) fn read(file: &Path, background: [u8; 3]) -> std::result::Result<RgbImage, Refusal> {
+    images::decode_onto(file, Rgb(background)).map_err(|error| Refusal {
+        cause: Cause::Broken,
+        reason: error.reason(),
+    })
+}
+
+/// Looks a picture over.
+pub(crate) fn examine(file: &Path, background: [u8; 3], detector: Option<&Detector>) -> Outcome {
+    let picture = read(file, background)?;
+    let (width, height) = picture.dimensions();
+    if width.min(height) < MIN_SIDE {
+        return Err(Refusal {
+            cause: Cause::Small,
+            reason: format!("{width}×{height}, less than {MIN_SIDE} pixels a side"),
+        });
+    }
+    let faces = detector.map_or_else(Vec::new, |detector| detector.faces(&picture));
+    let found = |face: crate::Face| {
+        let (core, extent) = face.landmarks.core();
+        let frame = Frame {
+            centre: core,
+            side: extent,
+            angle: face.landmarks.roll(),
+        };
+        Found {
+            landmarks: face.landmarks,
+            centre: face.centre,
+            score: face.score,
+            measures: Measures::of(&frame.cut(&picture, MEASURED)),
+        }
+    };
+    let faces = faces.into_iter().map(found).collect();
+    Ok(Examined {
+        extent: [width, height],
+        content: content_of(&picture),
+        look: Look::of(&picture),
+        faces,
+    })
+}
+
+fn content_of(picture: &RgbImage) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (picture.dimensions(), picture.as_raw()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What was found so far, in a file that a later run goes on from: a line a picture.
+pub(crate) struct Journal {
+    known: HashMap<(Domain, String), Line>,
+    file: Mutex<File>,
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    domain: Domain,
+    source: String,
+    /// Length and time of the last change, by which a file is known again.
+    stamp: (u64, u128),
+    outcome: Outcome,
+}
+
+impl Journal {
+    /// Opens the journal at a path, new or from an earlier run.
+    pub fn open(path: PathBuf) -> Result<Self> {
+        let mut known = HashMap::new();
+        let mut whole = Vec::new();
+        if let Ok(file) = File::open(&path) {
+            for text in BufReader::new(file).lines().map_while(std::io::Result::ok) {
+                // The last line may be cut short; what follows it would be lost with it.
+                let Ok(line) = serde_json::from_str::<Line>(&text) else {
+                    break;
+                };
+                whole.extend_from_slice(text.as_bytes());
+                whole.push(b'\n');
+                known.insert((line.domain, line.source.clone()), line);
+            }
+        }
+        fs::write(&path, whole).map_err(error::write(&path))?;
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = Mutex::new(file.map_err(error::write(&path))?);
+        Ok(Journal { known, file, path })
+    }
+
+    /// What is known of a picture, or what `examine` finds.
+    pub fn outcome(
+        &self,
+        domain: Domain,
+        source: &str,
+        file: &Path,
+        examine: impl FnOnce() -> Outcome,
+    ) -> Result<Outcome> {
+        let stamp = stamp(file);
+        if let Some(line) = self.known.get(&(domain, source.to_owned()))
+            && line.stamp == stamp
+        {
+            return Ok(line.outcome.clone());
+        }
+        let line = Line {
+            domain,
+            source: source.to_owned(),
+            stamp,
+            outcome: examine(),
+        };
+        let mut text = serde_json::to_string(&line).expect("plain data can be written as JSON");
+        text.push('\n');
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        // One write a line, so that whatever ends the program leaves whole lines.
+        file.write_all(text.as_bytes())
+            .map_err(error::write(&self.path))?;
+        Ok(line.outcome)
+    }
+}
+
+fn stamp(file: &Path) -> (u64, u128) {
+    fs::metadata(file).map_or((0, 0), |metadata| {
+        let changed = metadata.modified().ok();
+        let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        (metadata.len(), since.map_or(0, |since| since.as_nanos()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_not_looked_for_again_unless_the_file_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, picture) = (folder.path().join("journal"), folder.path().join("a.png"));
+        fs::write(&picture, "one").unwrap();
+        let refusal = |reason: &str| {
+            Err(Refusal {
+                cause: Cause::Broken,
+                reason: reason.into(),
+            })
+        };
+        let ask = |journal: &Journal, reason: &str| {
+            journal
+                .outcome(Domain::A, "a.png", &picture, || refusal(reason))
+                .unwrap()
+        };
+        assert_eq!(
+            ask(&Journal::open(path.clone()).unwrap(), "first"),
+            refusal("first")
+        );
+        // Whatever ended the program in the middle of a line.
+        let mut text = fs::read_to_string(&path).unwrap();
+        text += "{\"domain\": \"B\", \"sou";
+        fs::write(&path, text).unwrap();
+        let journal = Journal::open(path.clone()).unwrap();
+        assert_eq!(ask(&journal, "second"), refusal("first"));
+        fs::write(&picture, "changed").unwrap();
+        assert_eq!(ask(&journal, "third"), refusal("third"));
+        assert_eq!(
+            ask(&Journal::open(path).unwrap(), "fourth"),
+            refusal("third")
+        );
+    }
+}
