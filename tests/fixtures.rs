@@ -202,6 +202,15 @@ fn apply(
             setting("padding")?,
             setting("output_padding")?,
         )?,
+        "depthwise_conv2d" => {
+            x.depthwise_conv2d(&inputs[1], setting("stride")?, setting("padding")?)?
+        }
+        "max_pool2d" => x.max_pool2d(
+            setting("kernel")?,
+            setting("stride")?,
+            [setting("before")?, setting("after")?],
+        )?,
+        "linear" => x.linear(&inputs[1], inputs.get(2))?,
         "instance_norm" => x.instance_norm(real("eps")?)?,
         "instance_norm_affine" => x.instance_norm_affine(&inputs[1], &inputs[2], real("eps")?)?,
         "reflection_pad2d" => x.reflection_pad2d(setting("pad")?)?,

@@ -206,8 +206,13 @@ impl Bar {
     fn new() -> Result<Self> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = cancelled.clone();
-        ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-            .context("cannot listen for Ctrl-C")?;
+        let stop = move || {
+            // A second time: at once. What was done is kept all the same.
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        };
+        ctrlc::set_handler(stop).context("cannot listen for Ctrl-C")?;
 
         let bar = ProgressBar::no_length();
         let style = "{msg:>12} {wide_bar} {pos}/{len}, {eta} left";

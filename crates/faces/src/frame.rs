@@ -51,6 +51,15 @@ impl Frame {
         }
     }
 
+    /// The smallest square around all of a picture.
+    pub fn whole(extent: [u32; 2]) -> Self {
+        let [width, height] = extent;
+        Frame {
+            side: f64::from(width.max(height)),
+            ..Self::centre(extent)
+        }
+    }
+
     /// The frame in which the mean face lies best over a face: eyes, nose and mouth come to lie at one place,
     /// level and at one scale.
     pub fn aligned(face: &Landmarks, placement: &Placement) -> Self {
@@ -87,8 +96,8 @@ impl Frame {
         ))
     }
 
-    /// Cuts it out, `size` pixels a side. Outside of the picture lies its mirror image, which is soon blurred
-    /// and fades to the picture's colour: two heads would teach a network to draw two.
+    /// Cuts it out, `size` pixels a side. Outside of the picture lies its mirror image, which is soon blurred:
+    /// two heads would teach a network to draw two.
     ///
     /// # Panics
     /// When the picture has no pixels, or the frame's numbers are not finite.

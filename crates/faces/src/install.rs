@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ impl Staging {
             out: out.into(),
             folder,
         };
-        let path = staging.folder.join("settings.json");
+        let path = staging.folder.join(SETTINGS);
         if fs::read_to_string(&path).ok().as_deref() != Some(settings) {
             for folder in [staging.set(), staging.work()] {
                 remove(&folder)?;
@@ -62,6 +62,10 @@ impl Staging {
 
     /// Moves the set to its place, and away what [may be replaced](check_out) there.
     pub fn install(self) -> Result<()> {
+        // Something may have come there meanwhile.
+        if self.out.symlink_metadata().is_ok() && !is_replaceable(&self.out) {
+            return Err(Error::Occupied { path: self.out });
+        }
         let old = self.folder.join("old");
         remove(&old)?;
         let refuse = || error::write(&self.out);
@@ -81,11 +85,19 @@ impl Staging {
 
     /// Removes all that was done so far.
     pub fn discard(self) -> Result<()> {
-        remove(&self.folder)
+        for part in ["old", "set", "work"] {
+            remove(&self.folder.join(part))?;
+        }
+        // Without its lock the folder may be another run's at once; then it stays.
+        let _ = fs::remove_file(self.folder.join(SETTINGS));
+        let _ = fs::remove_file(self.folder.join(LOCK));
+        let _ = fs::remove_dir(&self.folder);
+        Ok(())
     }
 }
 
 const LOCK: &str = "lock";
+const SETTINGS: &str = "settings.json";
 
 /// The lock of a set's folder, which is made if need be.
 fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
@@ -175,7 +187,14 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
             let rest = path
                 .strip_prefix(ancestor)
                 .expect("an ancestor is a prefix");
-            return Ok(real.join(rest));
+            let mut resolved = real;
+            for part in rest.components() {
+                match part {
+                    Component::ParentDir => drop(resolved.pop()),
+                    part => resolved.push(part),
+                }
+            }
+            return Ok(resolved);
         }
     }
     Ok(path)

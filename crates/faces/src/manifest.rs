@@ -118,7 +118,7 @@ pub struct LeftOut {
 pub enum Cause {
     /// It can't be read.
     Broken,
-    /// The picture, the face or the head has too few pixels.
+    /// The picture or the face has too few pixels.
     Small,
     /// No face was found.
     NoFace,

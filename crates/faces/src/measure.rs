@@ -59,7 +59,7 @@ fn variance(values: &[f64]) -> f64 {
 pub(crate) const BITS: u32 = 256;
 
 /// A difference hash: the picture at 17×16 pixels, whether each is darker than the next in its row. Pictures
-/// that look alike, whatever their size, format and contrast, differ in few bits.
+/// that look alike, whatever their size and format, differ in few bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Look([u64; 4]);
 
@@ -87,6 +87,10 @@ impl Look {
         differ.sum()
     }
 
+    fn bits(&self) -> u32 {
+        self.0.iter().map(|part| part.count_ones()).sum()
+    }
+
     fn bit(&self, i: u32) -> u64 {
         self.0[i as usize / 64] >> (i % 64) & 1
     }
@@ -97,6 +101,9 @@ impl Look {
         bits.fold(0, |value, i| value << 1 | self.bit(i))
     }
 }
+
+/// Looks with fewer bits are of nearly blank pictures.
+const ENOUGH_BITS: u32 = 8;
 
 /// For each look the first kept one before it that it differs from in at most `most` bits. What has such a
 /// one is not kept itself.
@@ -109,12 +116,14 @@ pub(crate) fn near_duplicates(looks: &[Look], most: u32) -> Vec<Option<usize>> {
     let mut earlier = Vec::with_capacity(looks.len());
     for (i, look) in looks.iter().enumerate() {
         let keys: Vec<u64> = (0..parts).map(|part| look.part(part, parts)).collect();
+        // Nearly blank ones say too little to be told apart by.
+        let says_enough = look.bits() >= ENOUGH_BITS;
         let near = keys
             .iter()
             .zip(&buckets)
             .filter_map(|(key, bucket)| bucket.get(key))
             .flatten()
-            .filter(|&&other| look.distance(&looks[other]) <= most)
+            .filter(|&&other| says_enough && look.distance(&looks[other]) <= most)
             .min();
         earlier.push(near.copied());
         if near.is_none() {

@@ -138,6 +138,15 @@ impl Options {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
+        for (name, path) in [("--photos", &self.photos), ("--anime", &self.anime)] {
+            if path.to_str().is_none() {
+                return Err(Error::Option {
+                    name,
+                    given: path.display().to_string(),
+                    expected: "a folder whose path is Unicode; rename it, or link to it".into(),
+                });
+            }
+        }
         let refuse = |name, given: String, expected: &str| {
             Err(Error::Option {
                 name,
@@ -166,9 +175,9 @@ impl Options {
         {
             return refuse("--styles", count.to_string(), "auto, or 2 to 64 styles");
         }
-        if self.filters.near_duplicates > 32 {
+        if self.filters.near_duplicates > 10 {
             let given = self.filters.near_duplicates.to_string();
-            return refuse("--near-duplicates", given, "0 to 32 of 256 bits");
+            return refuse("--near-duplicates", given, "0 to 10 of 256 bits");
         }
         let Filters {
             min_face,

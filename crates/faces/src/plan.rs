@@ -18,8 +18,14 @@ const PORTRAITS: Range<f64> = 0.3..0.75;
 const ALIKE: Range<f64> = 0.65..1.5;
 const MOST: f64 = 0.8;
 
+/// Faces must be found in so large a share of all drawings to say so.
+const SEEN: f64 = 0.2;
+
 /// Of other drawings, a face this sure is cut out by its box.
 const SURE_DRAWN: f64 = 0.4;
+
+/// And so high, in pixels.
+const SMALLEST_DRAWN: f64 = 20.0;
 
 /// A photograph's frame is so much longer than its shorter side at most, in the median: more would be mostly
 /// what is not there.
@@ -51,11 +57,14 @@ impl Plan {
         photographs: &[(&Examined, Option<&Found>)],
         drawings: &[(&Examined, Option<&Found>)],
     ) -> Self {
-        let natural = middle_placement(drawings);
+        let natural = placement_in(drawings, |extent| match options.anime_crop {
+            AnimeCrop::None => Frame::whole(extent),
+            AnimeCrop::Detect | AnimeCrop::Centre => Frame::centre(extent),
+        });
         let portraits = natural.filter(|natural| are_portraits(drawings, natural.face_height));
         let cropped = options.anime_crop == AnimeCrop::Detect;
         let wanted = match options.align {
-            Align::None => middle_placement(photographs),
+            Align::None => placement_in(photographs, Frame::centre),
             Align::Landmarks | Align::Box if !cropped => natural,
             Align::Landmarks | Align::Box => portraits,
         };
@@ -103,7 +112,8 @@ impl Plan {
         };
         plan.scales = [
             scale(photographed, plan.align != Align::None),
-            scale(drawn, cropped),
+            // Those that are cut out by their faces are as they should be.
+            scale(drawn, plan.portraits.is_some() && cropped),
         ];
         plan
     }
@@ -131,17 +141,12 @@ impl Plan {
     pub fn drawing(&self, examined: &Examined, face: Option<&Found>) -> (Frame, Framing) {
         let middle = Frame::centre(examined.extent);
         match self.anime_crop {
-            AnimeCrop::None => {
-                let [width, height] = examined.extent;
-                let side = f64::from(width.max(height));
-                (Frame { side, ..middle }, Framing::Whole)
-            }
+            AnimeCrop::None => (Frame::whole(examined.extent), Framing::Whole),
             AnimeCrop::Centre => (middle, Framing::Centre),
             AnimeCrop::Detect => match face {
-                Some(face) if self.portraits.is_none() && face.score >= SURE_DRAWN => {
+                Some(face) if self.portraits.is_none() && is_worth_cutting(face) => {
                     let frame = Frame::around(&face.landmarks, &self.placement);
-                    let side = frame.side * self.scales[1];
-                    (Frame { side, ..frame }, Framing::Box)
+                    (frame, Framing::Box)
                 }
                 _ => (self.portrait(middle), Framing::Centre),
             },
@@ -165,6 +170,11 @@ impl Plan {
     }
 }
 
+/// Whether a drawn face is surely one, and not too small.
+fn is_worth_cutting(face: &Found) -> bool {
+    face.score >= SURE_DRAWN && face.landmarks.height() >= SMALLEST_DRAWN
+}
+
 /// Whether drawings are framed alike, their faces in the median of a height.
 fn are_portraits(drawings: &[(&Examined, Option<&Found>)], height: f64) -> bool {
     let faces = drawings.iter().filter_map(|(examined, face)| {
@@ -173,14 +183,18 @@ fn are_portraits(drawings: &[(&Examined, Option<&Found>)], height: f64) -> bool 
     let alike = |of: &f64| ALIKE.contains(&(of / height));
     let (alike, others): (Vec<f64>, Vec<f64>) = faces.partition(alike);
     let all = (alike.len() + others.len()) as f64;
-    PORTRAITS.contains(&height) && alike.len() as f64 >= MOST * all
+    let enough = all >= SEEN * drawings.len() as f64;
+    enough && PORTRAITS.contains(&height) && alike.len() as f64 >= MOST * all
 }
 
-/// The medians of where faces lie in the middle squares of pictures.
-fn middle_placement(pictures: &[(&Examined, Option<&Found>)]) -> Option<Placement> {
+/// The medians of where faces lie in frames of pictures.
+fn placement_in(
+    pictures: &[(&Examined, Option<&Found>)],
+    frame: impl Fn([u32; 2]) -> Frame,
+) -> Option<Placement> {
     let found: Vec<(Frame, &Found)> = pictures
         .iter()
-        .filter_map(|(examined, face)| Some((Frame::centre(examined.extent), (*face)?)))
+        .filter_map(|(examined, face)| Some((frame(examined.extent), (*face)?)))
         .collect();
     let height = |(frame, face): &(Frame, &Found)| face.landmarks.height() / frame.side;
     let eyes = |(frame, face): &(Frame, &Found)| {

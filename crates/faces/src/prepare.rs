@@ -4,20 +4,18 @@ use std::path::{Path, PathBuf};
 
 use images::{Rgb, Sheet};
 
-use crate::examine::{Examined, Found, Journal, Outcome, Refusal, examine, read};
+use crate::examine::{Examined, Found, Journal, Outcome, Refusal, content_of, examine, read};
 use crate::install::{Staging, check_out};
 use crate::manifest::{licence_of, portable};
 use crate::measure::{Look, near_duplicates};
 use crate::plan::{Plan, median};
 use crate::split::{choose_test, group, group_singly};
 use crate::{
-    Align, AnimeCrop, Cause, Detector, Domain, DomainSummary, Entry, Error, Faces, Filters,
-    Framing, LeftOut, Manifest, Options, Result, Source, Styles, Summary, error, parallel, report,
-    style,
+    Align, Cause, Detector, Domain, DomainSummary, Entry, Error, Faces, Filters, Framing, LeftOut,
+    Manifest, Options, Result, Source, Styles, Summary, error, parallel, report, style,
 };
 
-/// A picture or a head whose shorter side has fewer pixels is left out: there is nothing to learn
-/// from it.
+/// A picture whose shorter side has fewer pixels is left out: there is nothing to learn from it.
 pub const MIN_SIDE: u32 = 48;
 
 /// A contact sheet shows so many pictures at most, evenly chosen, so large.
@@ -98,7 +96,12 @@ fn build_and_install(
     match build(options, lists, &staging, progress) {
         Ok(summary) => staging.install().map(|()| summary),
         // What was done so far can be gone on with.
-        Err(error @ (Error::Interrupted | Error::Write { .. })) => Err(error),
+        Err(
+            error @ (Error::Interrupted
+            | Error::Write { .. }
+            | Error::Changed { .. }
+            | Error::Images(images::Error::Write { .. })),
+        ) => Err(error),
         Err(error) => {
             // The first error is the one to tell.
             let _ = staging.discard();
@@ -128,7 +131,20 @@ fn build(
     let plan = Plan::new(options, &seen_a, &seen_b);
     let mut pictures = photographs.entries(&sifted[0], &plan)?;
     pictures.extend(drawings.entries(&sifted[1], &plan)?);
-    write_pictures(options, staging, &pictures, progress)?;
+    // Not by the manifest's paths, which are text whatever the names are.
+    let originals: Vec<PathBuf> = jobs
+        .iter()
+        .zip(&sifted)
+        .flat_map(|(job, sifted)| {
+            sifted
+                .kept
+                .iter()
+                .map(|kept| job.folder().join(&kept.source))
+        })
+        .collect();
+    let kept = sifted.iter().flat_map(|sifted| &sifted.kept);
+    let contents: Vec<u64> = kept.map(|kept| kept.examined.content).collect();
+    write_pictures(options, staging, &pictures, &originals, &contents, progress)?;
     let division = match options.styles {
         Styles::Whole => None,
         styles => Some(style::divide(
@@ -217,10 +233,9 @@ impl Job<'_> {
     /// Looks through all files; what can't be used is told.
     fn examine(&self, journal: &Journal) -> Result<Sifted> {
         self.progress.begin(self.domain.noun(), self.files.len());
-        let detector = match (self.domain, self.options.anime_crop) {
-            (Domain::A, _) => Some(Detector::photographs()),
-            (Domain::B, AnimeCrop::Detect | AnimeCrop::Centre) => Some(Detector::drawings()),
-            (Domain::B, AnimeCrop::None) => None,
+        let detector = match self.domain {
+            Domain::A => Detector::photographs(),
+            Domain::B => Detector::drawings(),
         };
         let background = self.options.background;
         let outcomes = parallel::map(self.files.len(), |i| {
@@ -229,7 +244,7 @@ impl Job<'_> {
             }
             let (file, source) = (&self.files[i], self.inside(i));
             let outcome = journal.outcome(self.domain, &portable(source), file, || {
-                examine(file, background, detector.as_ref())
+                examine(file, background, &detector)
             });
             self.progress.advance();
             outcome
@@ -269,7 +284,10 @@ impl Job<'_> {
                     });
                 }
                 seen.insert(examined.content, portable(source));
-                Ok((self.choose(&examined)?, examined))
+                let chosen = self.choose(&examined)?;
+                // They are not needed any more, and each face would keep them all.
+                let faces = Vec::new();
+                Ok((chosen, Examined { faces, ..examined }))
             });
             match chosen {
                 Ok((faces, examined)) => kept.extend(faces.into_iter().map(|face| Kept {
@@ -303,7 +321,7 @@ impl Job<'_> {
 
         let paths: Vec<&Path> = kept.iter().map(|kept| kept.source.as_path()).collect();
         let (grouping, groups) = match self.domain {
-            Domain::A => group(&paths),
+            Domain::A => group_files(&paths),
             Domain::B => group_singly(&paths),
         };
         Sifted {
@@ -358,14 +376,14 @@ impl Job<'_> {
                 val,
             });
         }
-        let mut taken = HashSet::new();
+        let mut names = Names::default();
         let entry = |(kept, &is_test): (&Kept, &bool)| {
             let (frame, framing) = match self.domain {
                 Domain::A => plan.photograph(&kept.examined, kept.face.as_ref()),
                 Domain::B => plan.drawing(&kept.examined, kept.face.as_ref()),
             };
             let part = if is_test { "test" } else { "train" };
-            let name = unique_name(&kept.source, &mut taken);
+            let name = names.unique(&kept.source);
             Entry {
                 domain: self.domain,
                 file: format!("{part}{:?}/{name}.png", self.domain),
@@ -464,10 +482,13 @@ fn write_pictures(
     options: &Options,
     staging: &Staging,
     pictures: &[Entry],
+    originals: &[PathBuf],
+    contents: &[u64],
     progress: &dyn Progress,
 ) -> Result<()> {
     // Other files than that run's may have changed where faces lie.
-    let plan = serde_json::to_string(pictures).expect("plain data can be written as JSON");
+    let plan =
+        serde_json::to_string(&(pictures, contents)).expect("plain data can be written as JSON");
     let path = staging.work().join("pictures.json");
     if fs::read_to_string(&path).ok().as_deref() != Some(&plan) {
         staging.clear_set()?;
@@ -477,6 +498,7 @@ fn write_pictures(
     for part in ["trainA", "testA", "trainB", "testB"] {
         let folder = set.join(part);
         fs::create_dir_all(&folder).map_err(error::write(&folder))?;
+        remove_unfinished(&folder)?;
     }
     progress.begin("cutting", pictures.len());
     parallel::map(pictures.len(), |i| {
@@ -485,7 +507,8 @@ fn write_pictures(
         }
         let target = set.join(&pictures[i].file);
         if !target.exists() {
-            images::save_png(&target, &cut(options, &pictures[i])?)?;
+            let cut = cut(options, &pictures[i], &originals[i], contents[i])?;
+            images::save_png(&target, &cut)?;
         }
         progress.advance();
         Ok(())
@@ -493,12 +516,34 @@ fn write_pictures(
     Ok(())
 }
 
-fn cut(options: &Options, entry: &Entry) -> Result<images::RgbImage> {
-    let file = options.source(entry.domain).join(&entry.source);
-    let picture = read(&file, options.background).map_err(|refusal| Error::Changed {
-        path: file,
-        reason: refusal.reason,
-    })?;
+/// Removes what a run left that was killed while it wrote: hidden files, and empty ones after a power cut.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    let context = || error::write(folder);
+    for entry in fs::read_dir(folder).map_err(context())? {
+        let entry = entry.map_err(context())?;
+        let metadata = entry.metadata().map_err(context())?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if metadata.is_file() && (hidden || metadata.len() == 0) {
+            fs::remove_file(entry.path()).map_err(context())?;
+        }
+    }
+    Ok(())
+}
+
+fn cut(
+    options: &Options,
+    entry: &Entry,
+    original: &Path,
+    content: u64,
+) -> Result<images::RgbImage> {
+    let changed = |reason: String| Error::Changed {
+        path: original.into(),
+        reason,
+    };
+    let picture = read(original, options.background).map_err(|refusal| changed(refusal.reason))?;
+    if content_of(&picture) != content {
+        return Err(changed("it shows something else now".into()));
+    }
     Ok(match entry.framing {
         Framing::Whole => entry
             .frame
@@ -528,13 +573,47 @@ fn sheet_name(domain: Domain) -> String {
     format!("contact-{domain:?}.png")
 }
 
-/// The file name without its extension, and a number where that was taken (on some systems capitals
-/// don't tell names apart).
-fn unique_name(path: &Path, taken: &mut HashSet<String>) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let numbered = (2..).map(|n| format!("{stem}-{n}"));
-    std::iter::once(stem.to_string())
-        .chain(numbered)
-        .find(|name| taken.insert(name.to_lowercase()))
-        .expect("numbers do not run out")
+/// Whom each picture shows. Several faces of one file don't make a person of it.
+fn group_files(paths: &[&Path]) -> (crate::Grouping, Vec<String>) {
+    let mut files = paths.to_vec();
+    files.dedup();
+    let (grouping, groups) = group(&files);
+    let group_of: HashMap<&Path, String> = files.into_iter().zip(groups).collect();
+    let groups = paths.iter().map(|path| group_of[path].clone());
+    (grouping, groups.collect())
+}
+
+/// Names of the pictures of a domain.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// By which number a name is to be followed next.
+    next: HashMap<String, usize>,
+}
+
+/// File systems take names of 255 bytes, of which a temporary name and a number need some.
+const LONGEST_NAME: usize = 200;
+
+impl Names {
+    /// The file name without its extension, and a number where that was taken (on some systems capitals
+    /// don't tell names apart).
+    fn unique(&mut self, path: &Path) -> String {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let mut end = stem.len().min(LONGEST_NAME);
+        while !stem.is_char_boundary(end) {
+            end -= 1;
+        }
+        let stem = &stem[..end];
+        let next = self.next.entry(stem.to_lowercase()).or_insert(1);
+        loop {
+            let name = match *next {
+                1 => stem.to_owned(),
+                number => format!("{stem}-{number}"),
+            };
+            *next += 1;
+            if self.taken.insert(name.to_lowercase()) {
+                return name;
+            }
+        }
+    }
 }

@@ -99,7 +99,13 @@ impl Report<'_> {
             DOMAINS.map(|domain| escape(&self.folder(domain).to_string_lossy()).into_owned());
         let counts = [
             self.row("found", |domain| {
-                self.pictures(domain).count() + self.left_out_of(domain).count()
+                // Several pictures may be of one file.
+                let mut files: Vec<&str> = self
+                    .pictures(domain)
+                    .map(|entry| entry.source.as_str())
+                    .collect();
+                files.dedup();
+                files.len() + self.left_out_of(domain).count()
             }),
             self.row("to train on", |domain| self.part(domain, "train")),
             self.row("to test with", |domain| self.part(domain, "test")),
@@ -246,7 +252,7 @@ impl Report<'_> {
         Ok(format!("<div class=\"pairs\">\n{figures}</div>\n"))
     }
 
-    /// A sheet per style, and how the number of styles was found; nothing where there are none.
+    /// A sheet per style, and how far apart other numbers of clusters would be; nothing where there are none.
     fn styles(&self) -> Result<String> {
         let mut by_style: BTreeMap<usize, Vec<&Entry>> = BTreeMap::new();
         for entry in &self.manifest.pictures {
@@ -530,8 +536,9 @@ fn silhouettes(division: &Division) -> String {
         return String::new();
     }
     paragraph(
-        "The silhouette says how much nearer drawings are to their own style than to the next \
-         one: 1 is parted well, 0 not at all.",
+        "The silhouette says how much nearer drawings are to their own cluster than to the next \
+         one: 1 is parted well, 0 not at all. Without a given number, styles are what is parted well \
+         in two, again and again, which may be more than the best of these.",
     ) + &table(&["styles", "mean silhouette", ""], &rows)
 }
 

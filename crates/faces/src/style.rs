@@ -78,6 +78,15 @@ pub(crate) fn divide(
         progress.advance();
         Ok(texture)
     };
+    if let Styles::Count(count) = styles
+        && count > drawings.len()
+    {
+        return Err(Error::Option {
+            name: "--styles",
+            given: count.to_string(),
+            expected: format!("no more than the {} drawings", drawings.len()),
+        });
+    }
     let sampled = drawings.len().min(SAMPLE);
     progress.begin("comparing styles", sampled + drawings.len());
     let place = |i: usize| i * drawings.len() / sampled;
@@ -201,7 +210,7 @@ impl Model {
         let silhouettes = silhouettes.collect();
         let mut count = 0;
         let divider = match styles {
-            Styles::Count(k) if k < points.len() => {
+            Styles::Count(k) if k <= points.len() => {
                 count = k;
                 Divider::Nearest {
                     centres: k_means(&points, k, &mut rng).centres,

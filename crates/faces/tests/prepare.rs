@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faces::{
     Align, AnimeCrop, Cause, Domain, Error, Faces, Framing, LeftOut, Manifest, Options, Progress,
-    Summary, prepare,
+    Styles, Summary, prepare,
 };
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
@@ -278,6 +278,24 @@ fn takes_odd_files_and_leaves_out_bad_ones_with_a_reason() {
     assert_eq!(manifest.left_out.len(), 8);
 }
 
+/// Linux names files by bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn takes_names_that_are_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let inputs = Inputs::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9_1.png");
+    photo("s26_01.png")
+        .save(inputs.photos().join("plain.png"))
+        .unwrap();
+    fs::rename(
+        inputs.photos().join("plain.png"),
+        inputs.photos().join(name),
+    )
+    .unwrap();
+    assert_eq!(inputs.prepare().unwrap().photographs.left_out_in_all(), 0);
+}
+
 #[derive(Default)]
 struct Heard(Mutex<Vec<LeftOut>>);
 
@@ -403,13 +421,24 @@ struct Patience(AtomicUsize);
 
 impl Progress for Patience {
     fn advance(&self) {
-        let left = self.0.load(Ordering::SeqCst);
-        self.0.store(left.saturating_sub(1), Ordering::SeqCst);
+        let less = |left: usize| Some(left.saturating_sub(1));
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
     }
 
     fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst) == 0
     }
+}
+
+/// More might begin all that is left before patience ends.
+fn on_two_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .build()
+        .unwrap();
+    pool.install(work)
 }
 
 #[test]
@@ -421,7 +450,7 @@ fn goes_on_where_it_was_interrupted_and_gives_the_same_set() {
     // In the photographs, in the drawings, while pictures are cut.
     for pictures in [5, 15, 27] {
         let patience = Patience(AtomicUsize::new(pictures));
-        let interrupted = prepare(&inputs.options(), &patience);
+        let interrupted = on_two_threads(|| prepare(&inputs.options(), &patience));
         assert!(matches!(interrupted, Err(Error::Interrupted)));
         assert!(!inputs.options().out.exists());
     }
@@ -439,7 +468,7 @@ fn begins_anew_when_something_else_is_asked_for_after_an_interruption() {
         ..inputs.options()
     };
     let patience = Patience(AtomicUsize::new(27));
-    assert!(prepare(&other, &patience).is_err());
+    assert!(on_two_threads(|| prepare(&other, &patience)).is_err());
     inputs.prepare().unwrap();
     let resumed = snapshot(&inputs.options().out);
     inputs.prepare().unwrap();
@@ -597,4 +626,81 @@ fn the_other_ways_of_framing() {
     );
     let (photo, drawing, _) = framings(Align::None, AnimeCrop::Centre);
     assert_eq!((photo, drawing), (Framing::Centre, Framing::Centre));
+}
+
+#[test]
+fn a_drawing_of_a_whole_figure_is_cut_to_its_face() {
+    let inputs = Inputs::new();
+    for file in images::list(&inputs.anime()).unwrap() {
+        let mut figure = RgbImage::from_pixel(400, 600, Rgb([255; 3]));
+        image::imageops::replace(&mut figure, &images::decode(&file).unwrap(), 130, 40);
+        figure.save(&file).unwrap();
+    }
+    inputs.prepare().unwrap();
+    let manifest = Manifest::read(&inputs.options().out).unwrap();
+    let cut: Vec<_> = manifest
+        .pictures
+        .iter()
+        .filter(|entry| entry.domain == Domain::B && entry.framing == Framing::Box)
+        .collect();
+    assert!(!cut.is_empty(), "none of 8");
+    for entry in cut {
+        let height = entry.face_heights().unwrap()[1];
+        assert!(
+            (height / manifest.placement.face_height - 1.0).abs() < 0.01,
+            "{height}"
+        );
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_in_the_set() {
+    let inputs = Inputs::new();
+    inputs.prepare().unwrap();
+    let whole = snapshot(&inputs.options().out);
+    fs::remove_dir_all(inputs.options().out).unwrap();
+    let patience = Patience(AtomicUsize::new(27));
+    assert!(on_two_threads(|| prepare(&inputs.options(), &patience)).is_err());
+    let train = inputs.folder.path().join(".set.partial/set/trainA");
+    fs::write(train.join(".s01_01.png.1.partial"), "half a picture").unwrap();
+    let written = fs::read_dir(&train)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let written = written.filter(|path| path.extension().is_some_and(|kind| kind == "png"));
+    fs::write(written.min().unwrap(), "").unwrap();
+    inputs.prepare().unwrap();
+    assert!(snapshot(&inputs.options().out) == whole);
+}
+
+#[test]
+fn divides_drawings_by_style() {
+    let inputs = Inputs::new();
+    // Photographs for a second style, of as many people.
+    for person in 5..=30 {
+        let name = format!("s{person:02}_05.png");
+        let ink = format!("{person:04}.png");
+        fs::copy(shipped("orl").join(&name), inputs.anime().join(&name)).unwrap();
+        fs::copy(shipped("lorelei_ink").join(&ink), inputs.anime().join(&ink)).unwrap();
+    }
+    let options = Options {
+        styles: Styles::Auto,
+        ..inputs.options()
+    };
+    let summary = prepare(&options, &()).unwrap();
+    let manifest = Manifest::read(&summary.out).unwrap();
+    assert!(manifest.is_complete(&summary.out));
+    assert_eq!(summary.styles, Some(vec![31, 26]));
+    for entry in manifest
+        .pictures
+        .iter()
+        .filter(|entry| entry.domain == Domain::B)
+    {
+        let style = usize::from(entry.source.starts_with('s'));
+        assert_eq!(entry.style, Some(style), "{}", entry.source);
+        assert!(
+            entry.file.contains(&format!("B/style-{style}/")),
+            "{}",
+            entry.file
+        );
+    }
 }

@@ -74,7 +74,10 @@ impl DetectorNetwork {
                     let side = CELL as f32;
                     found.push(Candidate {
                         centre: [(at[0] + sigmoid(x)) * side, (at[1] + sigmoid(y)) * side],
-                        size: [w.exp() * anchor[0] * side, h.exp() * anchor[1] * side],
+                        size: [
+                            w.clamp(-8.0, 8.0).exp() * anchor[0] * side,
+                            h.clamp(-8.0, 8.0).exp() * anchor[1] * side,
+                        ],
                         score,
                     });
                 }
