@@ -17,7 +17,7 @@ pub enum Error {
 
     #[error(
         "{usable} of the {found} {noun} in {} can be used, which leaves none to train on after {val} for the test set \
-         (whole groups); add pictures or lower --val",
+         (whole groups); the others are named above with their reasons: add pictures, lower --val, or let more through",
         folder.display()
     )]
     TooFew {

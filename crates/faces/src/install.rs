@@ -1,9 +1,9 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use same_file::Handle;
 
 use crate::manifest::is_replaceable;
 use crate::{Error, Result, error};
@@ -101,7 +101,6 @@ const SETTINGS: &str = "settings.json";
 
 /// The lock of a set's folder, which is made if need be.
 fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
-    static LOCKS: AtomicU64 = AtomicU64::new(0);
     let path = folder.join(LOCK);
     let refuse = || error::write(folder);
     loop {
@@ -112,7 +111,7 @@ fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
             .read(true)
             .write(true)
             .open(&path);
-        let mut file = match opened {
+        let file = match opened {
             Ok(file) => file,
             // Whoever held it took the folder away just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -125,16 +124,11 @@ fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
             Err(TryLockError::Error(error)) => return Err(refuse()(error)),
         }
         // The file under that name may be another by now: then this lock keeps nobody out.
-        let token = format!(
-            "{} {}",
-            process::id(),
-            LOCKS.fetch_add(1, Ordering::Relaxed)
-        );
-        let mark = file
-            .set_len(0)
-            .and_then(|()| file.write_all(token.as_bytes()));
-        mark.map_err(refuse())?;
-        if fs::read_to_string(&path).is_ok_and(|found| found == token) {
+        let held = file
+            .try_clone()
+            .and_then(Handle::from_file)
+            .map_err(refuse())?;
+        if Handle::from_path(&path).is_ok_and(|found| found == held) {
             return Ok(file);
         }
     }

@@ -22,7 +22,8 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// The format is told by the content; the file's extension counts only for TGA, which has no
 /// signature.
 ///
-/// # Errors When the file cannot be read, is no image, is damaged or cut short, or is over
+/// # Errors
+/// When the file cannot be read, is no image, is damaged or cut short, or is over
 /// [`MAX_SIDE`] or [`MAX_BYTES`].
 pub fn decode(path: &Path) -> Result<RgbImage> {
     decode_onto(path, Rgb([255; 3]))
