@@ -1,23 +1,9 @@
 // Depthwise convolution: an invocation makes an output pixel from its channel's window. Neighbours share
 // rows of the image, which the cache keeps.
 
+#import lib/depthwise.wgsl
 #import lib/index.wgsl
 
-struct Params {
-    len: u32,
-    batch: u32,
-    channels: u32,
-    height: u32,
-    width: u32,
-    down: u32,
-    across: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride: u32,
-    padding: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<real_image>;
 @group(0) @binding(2) var<storage, read> filters: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<real_out>;

@@ -1,23 +1,9 @@
 // The gradient of a depthwise convolution to its filters: a workgroup makes one tap of one channel, the sum
 // over all outputs of the batch, each invocation over every WORKGROUPth of them, then as a tree.
 
+#import lib/depthwise.wgsl
 #import lib/sum.wgsl
 
-struct Params {
-    len: u32,
-    batch: u32,
-    channels: u32,
-    height: u32,
-    width: u32,
-    down: u32,
-    across: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride: u32,
-    padding: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<real_image>;
 @group(0) @binding(2) var<storage, read> g: array<real_g>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;

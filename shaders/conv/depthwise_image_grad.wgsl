@@ -1,23 +1,9 @@
 // The gradient of a depthwise convolution to its image: an invocation makes an image pixel, from those
 // outputs whose windows hold it.
 
+#import lib/depthwise.wgsl
 #import lib/index.wgsl
 
-struct Params {
-    len: u32,
-    batch: u32,
-    channels: u32,
-    height: u32,
-    width: u32,
-    down: u32,
-    across: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride: u32,
-    padding: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> g: array<real_g>;
 @group(0) @binding(2) var<storage, read> filters: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<real_out>;

@@ -41,7 +41,7 @@ impl Measures {
 }
 
 /// ITU-R BT.601.
-fn luma([r, g, b]: [u8; 3]) -> f64 {
+pub(crate) fn luma([r, g, b]: [u8; 3]) -> f64 {
     0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b)
 }
 

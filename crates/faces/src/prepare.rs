@@ -131,20 +131,12 @@ fn build(
     let plan = Plan::new(options, &seen_a, &seen_b);
     let mut pictures = photographs.entries(&sifted[0], &plan)?;
     pictures.extend(drawings.entries(&sifted[1], &plan)?);
-    // Not by the manifest's paths, which are text whatever the names are.
-    let originals: Vec<PathBuf> = jobs
+    let originals: Vec<Original> = jobs
         .iter()
         .zip(&sifted)
-        .flat_map(|(job, sifted)| {
-            sifted
-                .kept
-                .iter()
-                .map(|kept| job.folder().join(&kept.source))
-        })
+        .flat_map(|(job, sifted)| sifted.kept.iter().map(|kept| job.original(kept)))
         .collect();
-    let kept = sifted.iter().flat_map(|sifted| &sifted.kept);
-    let contents: Vec<u64> = kept.map(|kept| kept.examined.content).collect();
-    write_pictures(options, staging, &pictures, &originals, &contents, progress)?;
+    write_pictures(options, staging, &pictures, &originals, progress)?;
     let division = match options.styles {
         Styles::Whole => None,
         styles => Some(style::divide(
@@ -215,6 +207,14 @@ struct Kept {
     face: Option<Found>,
 }
 
+/// The file of a picture that is kept. Not told by the manifest's paths, which are text whatever the names
+/// are.
+struct Original {
+    path: PathBuf,
+    /// What tells whether it still shows the same.
+    content: u64,
+}
+
 impl Sifted {
     fn faces(&self) -> Vec<(&Examined, Option<&Found>)> {
         let faces = self
@@ -228,6 +228,13 @@ impl Sifted {
 impl Job<'_> {
     fn folder(&self) -> &Path {
         self.options.source(self.domain)
+    }
+
+    fn original(&self, kept: &Kept) -> Original {
+        Original {
+            path: self.folder().join(&kept.source),
+            content: kept.examined.content,
+        }
     }
 
     /// Looks through all files; what can't be used is told.
@@ -482,11 +489,11 @@ fn write_pictures(
     options: &Options,
     staging: &Staging,
     pictures: &[Entry],
-    originals: &[PathBuf],
-    contents: &[u64],
+    originals: &[Original],
     progress: &dyn Progress,
 ) -> Result<()> {
     // Other files than that run's may have changed where faces lie.
+    let contents: Vec<u64> = originals.iter().map(|original| original.content).collect();
     let plan =
         serde_json::to_string(&(pictures, contents)).expect("plain data can be written as JSON");
     let path = staging.work().join("pictures.json");
@@ -507,7 +514,7 @@ fn write_pictures(
         }
         let target = set.join(&pictures[i].file);
         if !target.exists() {
-            let cut = cut(options, &pictures[i], &originals[i], contents[i])?;
+            let cut = cut(options, &pictures[i], &originals[i])?;
             images::save_png(&target, &cut)?;
         }
         progress.advance();
@@ -530,18 +537,14 @@ fn remove_unfinished(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn cut(
-    options: &Options,
-    entry: &Entry,
-    original: &Path,
-    content: u64,
-) -> Result<images::RgbImage> {
+fn cut(options: &Options, entry: &Entry, original: &Original) -> Result<images::RgbImage> {
+    let Original { path, content } = original;
     let changed = |reason: String| Error::Changed {
-        path: original.into(),
+        path: path.clone(),
         reason,
     };
-    let picture = read(original, options.background).map_err(|refusal| changed(refusal.reason))?;
-    if content_of(&picture) != content {
+    let picture = read(path, options.background).map_err(|refusal| changed(refusal.reason))?;
+    if content_of(&picture) != *content {
         return Err(changed("it shows something else now".into()));
     }
     Ok(match entry.framing {

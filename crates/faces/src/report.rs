@@ -95,8 +95,9 @@ impl Report<'_> {
     /// The title, the folders and the counts. The set's own folder is not named: it can be moved.
     fn summary(&self) -> String {
         let size = self.manifest.options.size;
-        let [photographs, drawings] =
-            DOMAINS.map(|domain| escape(&self.folder(domain).to_string_lossy()).into_owned());
+        let [photographs, drawings] = DOMAINS.map(|domain| {
+            escape(&self.manifest.options.source(domain).to_string_lossy()).into_owned()
+        });
         let counts = [
             self.row("found", |domain| {
                 // Several pictures may be of one file.
@@ -310,14 +311,11 @@ impl Report<'_> {
     /// An original as it was read when the set was made; nothing if it cannot be read any more.
     fn original(&self, domain: Domain, source: &str) -> Option<RgbImage> {
         let background = Rgb(self.manifest.options.background);
-        decode_onto(&self.folder(domain).join(source), background).ok()
-    }
-
-    fn folder(&self, domain: Domain) -> &Path {
-        match domain {
-            Domain::A => &self.manifest.options.photos,
-            Domain::B => &self.manifest.options.anime,
-        }
+        decode_onto(
+            &self.manifest.options.source(domain).join(source),
+            background,
+        )
+        .ok()
     }
 
     fn pictures(&self, domain: Domain) -> impl Iterator<Item = &Entry> {

@@ -18,6 +18,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::measure::luma;
 use crate::network::{LANDMARKS_SIDE, Networks};
 use crate::{Domain, Entry, Error, Progress, Result, Styles, error, parallel};
 
@@ -88,11 +89,14 @@ pub(crate) fn divide(
         });
     }
     let sampled = drawings.len().min(SAMPLE);
-    progress.begin("comparing styles", sampled + drawings.len());
-    let place = |i: usize| i * drawings.len() / sampled;
-    let textures = parallel::map(sampled, |i| load(place(i)))?;
+    progress.begin("comparing styles", drawings.len());
+    let places: Vec<usize> = (0..sampled).map(|i| i * drawings.len() / sampled).collect();
+    let textures = parallel::map(sampled, |i| load(places[i]))?;
     let model = Model::learn(&textures, styles, seed);
-    let labels = parallel::map(drawings.len(), |i| Ok(model.style(&load(i)?)))?;
+    let labels = parallel::map(drawings.len(), |i| match places.binary_search(&i) {
+        Ok(known) => Ok(model.style(&textures[known])),
+        Err(_) => Ok(model.style(&load(i)?)),
+    })?;
 
     let mut sizes = vec![0; model.count];
     labels.iter().for_each(|&label| sizes[label] += 1);
@@ -165,8 +169,8 @@ fn chroma(picture: &RgbImage, [across, down]: [u32; 2]) -> f64 {
     let half = [picture.width() / 2, picture.height() / 2];
     let part = images::crop(picture, across * half[0], down * half[1], half[0], half[1]);
     let chroma = |pixel: &images::Rgb<u8>| {
-        let [r, g, b] = pixel.0.map(f64::from);
-        let y = 0.299 * r + 0.587 * g + 0.114 * b;
+        let [r, _, b] = pixel.0.map(f64::from);
+        let y = luma(pixel.0);
         (0.564 * (b - y)).hypot(0.713 * (r - y))
     };
     part.pixels().map(chroma).sum::<f64>() / f64::from(half[0] * half[1])

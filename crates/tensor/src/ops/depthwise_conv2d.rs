@@ -121,16 +121,45 @@ impl Plane {
         }
     }
 
-    /// What the kernels ask for, after how many values they make.
-    fn params(&self, kernel: &shaders::Kernel, len: usize, nchw: [usize; 4]) -> Result<[u32; 11]> {
-        let [n, c, ..] = nchw;
+    /// A kernel, and what it asks for: how many values it makes (`len`), then all extents.
+    fn launch<'a>(
+        &self,
+        gpu: &'a gpu::Context,
+        kernel: &'static shaders::Kernel,
+        buffers: &'a [&'a gpu::Buffer; 3],
+        [len, n, c]: [usize; 3],
+    ) -> Result<(Launch<'a>, [u32; 11])> {
         let ([h, w], [down, across], [kh, kw]) = (self.image, self.out, self.kernel);
         let (stride, padding) = (self.stride, self.padding);
-        extents(
+        let params = [len, n, c, h, w, down, across, kh, kw, stride, padding];
+        let launch = Launch {
+            gpu,
             kernel,
-            [len, n, c, h, w, down, across, kh, kw, stride, padding],
-        )
+            overrides: &[],
+            buffers,
+        };
+        Ok((launch, extents(kernel, params)?))
     }
+}
+
+/// Calls `make` with each plane of `out`, that of the other image with `len` values a plane, and the filter
+/// of its channel.
+fn each_plane(
+    out: Array<&mut [f32]>,
+    (others, len): (&[f32], usize),
+    filters: &CpuArray<'_>,
+    make: impl Fn(&mut [f32], &[f32], &[f32]) + Sync,
+) {
+    let [_, channels, down, across] = out.shape.nchw();
+    let [_, _, kh, kw] = filters.shape.nchw();
+    let (own, taps) = (down * across, kh * kw);
+    for_each_chunk(out.data, own, |at, planes| {
+        for (i, plane) in planes.chunks_exact_mut(own).enumerate() {
+            let i = at / own + i;
+            let other = &others[i * len..][..len];
+            make(plane, other, &filters.data[i % channels * taps..][..taps]);
+        }
+    });
 }
 
 fn check_filters(name: &'static str, inputs: &[Shape], at: usize) -> Result<()> {
@@ -172,51 +201,42 @@ impl Op for DepthwiseConv2d {
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let plane = Plane::new([inputs[0].shape, out.shape, inputs[1].shape], *self);
-        let [image_len, out_len, taps] = plane.lens();
-        let channels = out.shape.nchw()[1];
-        let (images, filters) = (&inputs[0].data[..], &inputs[1].data[..]);
-        for_each_chunk(out.data, out_len, |at, planes| {
-            for (i, out) in planes.chunks_exact_mut(out_len).enumerate() {
-                let i = at / out_len + i;
-                let image = &images[i * image_len..][..image_len];
-                let filter = &filters[i % channels * taps..][..taps];
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        out.fill(0.0);
-                        plane.stretches(
-                            |Stretch {
-                                 tap,
-                                 out: at,
-                                 first,
-                             }| {
-                                let weight = filter[tap];
-                                let (out, image) = (&mut out[at], &image[first..]);
-                                match plane.stride {
-                                    1 => (out.iter_mut().zip(image))
-                                        .for_each(|(out, value)| *out += weight * value),
-                                    stride => (out.iter_mut().zip(image.iter().step_by(stride)))
-                                        .for_each(|(out, value)| *out += weight * value),
-                                }
-                            },
-                        );
-                    },
-                );
-            }
+        let [image_len, ..] = plane.lens();
+        let images = (&inputs[0].data[..], image_len);
+        each_plane(out, images, &inputs[1], |out, image, filter| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    out.fill(0.0);
+                    plane.stretches(
+                        |Stretch {
+                             tap,
+                             out: at,
+                             first,
+                         }| {
+                            let weight = filter[tap];
+                            let (out, image) = (&mut out[at], &image[first..]);
+                            match plane.stride {
+                                1 => (out.iter_mut().zip(image))
+                                    .for_each(|(out, value)| *out += weight * value),
+                                stride => (out.iter_mut().zip(image.iter().step_by(stride)))
+                                    .for_each(|(out, value)| *out += weight * value),
+                            }
+                        },
+                    );
+                },
+            );
         });
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::conv::DEPTHWISE;
         let plane = Plane::new([inputs[0].shape, out.shape, inputs[1].shape], *self);
+        let [n, c, ..] = out.shape.nchw();
         let len = out.shape.len();
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[],
-            buffers: &[inputs[0].data, inputs[1].data, out.data],
-        };
-        launch.invocations(&plane.params(kernel, len, out.shape.nchw())?, len)
+        let buffers = [inputs[0].data, inputs[1].data, out.data];
+        let kernel = &shaders::conv::DEPTHWISE;
+        let (launch, params) = plane.launch(gpu, kernel, &buffers, [len, n, c])?;
+        launch.invocations(&params, len)
     }
 
     fn reads(&self) -> Reads {
@@ -271,43 +291,36 @@ impl Op for DepthwiseImageGrad {
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let shapes = [out.shape, inputs[0].shape, inputs[1].shape];
         let plane = Plane::new(shapes, self.convolution);
-        let [image_len, grad_len, taps] = plane.lens();
-        let channels = out.shape.nchw()[1];
-        let (grads, filters) = (&inputs[0].data[..], &inputs[1].data[..]);
-        for_each_chunk(out.data, image_len, |at, planes| {
-            for (i, image) in planes.chunks_exact_mut(image_len).enumerate() {
-                let i = at / image_len + i;
-                let grad = &grads[i * grad_len..][..grad_len];
-                let filter = &filters[i % channels * taps..][..taps];
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        image.fill(0.0);
-                        plane.stretches(|Stretch { tap, out, first }| {
-                            let weight = filter[tap];
-                            let image = image[first..].iter_mut().step_by(plane.stride);
-                            image
-                                .zip(&grad[out])
-                                .for_each(|(image, grad)| *image += weight * grad);
-                        });
-                    },
-                );
-            }
+        let [_, grad_len, _] = plane.lens();
+        let grads = (&inputs[0].data[..], grad_len);
+        each_plane(out, grads, &inputs[1], |image, grad, filter| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    image.fill(0.0);
+                    plane.stretches(|Stretch { tap, out, first }| {
+                        let weight = filter[tap];
+                        let image = image[first..].iter_mut().step_by(plane.stride);
+                        image
+                            .zip(&grad[out])
+                            .for_each(|(image, grad)| *image += weight * grad);
+                    });
+                },
+            );
         });
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::conv::DEPTHWISE_IMAGE_GRAD;
-        let shapes = [out.shape, inputs[0].shape, inputs[1].shape];
-        let plane = Plane::new(shapes, self.convolution);
+        let plane = Plane::new(
+            [out.shape, inputs[0].shape, inputs[1].shape],
+            self.convolution,
+        );
+        let [n, c, ..] = out.shape.nchw();
         let len = out.shape.len();
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[],
-            buffers: &[inputs[0].data, inputs[1].data, out.data],
-        };
-        launch.invocations(&plane.params(kernel, len, out.shape.nchw())?, len)
+        let buffers = [inputs[0].data, inputs[1].data, out.data];
+        let kernel = &shaders::conv::DEPTHWISE_IMAGE_GRAD;
+        let (launch, params) = plane.launch(gpu, kernel, &buffers, [len, n, c])?;
+        launch.invocations(&params, len)
     }
 
     fn reads(&self) -> Reads {
@@ -381,17 +394,16 @@ impl Op for DepthwiseFilterGrad {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::conv::DEPTHWISE_FILTER_GRAD;
-        let shapes = [inputs[0].shape, inputs[1].shape, out.shape];
-        let plane = Plane::new(shapes, self.convolution);
+        let plane = Plane::new(
+            [inputs[0].shape, inputs[1].shape, out.shape],
+            self.convolution,
+        );
+        let [n, c, ..] = inputs[0].shape.nchw();
         let len = out.shape.len();
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[],
-            buffers: &[inputs[0].data, inputs[1].data, out.data],
-        };
-        launch.workgroups(&plane.params(kernel, len, inputs[0].shape.nchw())?, len)
+        let buffers = [inputs[0].data, inputs[1].data, out.data];
+        let kernel = &shaders::conv::DEPTHWISE_FILTER_GRAD;
+        let (launch, params) = plane.launch(gpu, kernel, &buffers, [len, n, c])?;
+        launch.workgroups(&params, len)
     }
 
     fn reads(&self) -> Reads {
