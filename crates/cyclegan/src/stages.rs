@@ -68,6 +68,15 @@ impl Stage {
         self.before + (step - self.first) * self.config.batch as u64
     }
 
+    /// What is left of the stage from a step on, before which the run took so many pictures of each domain.
+    pub fn resumed(self, step: u64, pictures: u64) -> Stage {
+        Stage {
+            first: step,
+            before: pictures,
+            ..self
+        }
+    }
+
     /// Pixels of a step, to which its time and memory are about proportional.
     pub fn pixels(&self) -> usize {
         self.config.batch * self.config.size * self.config.size

@@ -310,6 +310,11 @@ impl Context {
         })
     }
 
+    /// The choices of [`Context::choose`] so far, for [`Tuning::Measured`] of a later program.
+    pub fn choices(&self) -> String {
+        self.0.tuner.choices()
+    }
+
     /// Submits what is recorded.
     pub fn flush(&self) -> Result<()> {
         self.0.checked_recorder()?.submit()

@@ -20,6 +20,9 @@ pub enum Tuning {
     Measured {
         /// A line for each choice: device and kernels, task, way, between tabs.
         file: Option<PathBuf>,
+        /// Choices that an earlier program made, as [`Context::choices`](crate::Context::choices) gave
+        /// them. They win over the file's; those of another device or other kernels don't count.
+        known: String,
     },
     /// The way of that name where there is one, else the first.
     Named(&'static str),
@@ -39,13 +42,14 @@ impl Tuner {
     pub fn new(tuning: Tuning, device: &str) -> Self {
         let mut device = device.to_owned();
         let mut text = String::new();
-        if let Tuning::Measured { file: Some(file) } = &tuning {
+        if let Tuning::Measured { file, known } = &tuning {
             let mut kernels = DefaultHasher::new();
             for kernel in shaders::ALL {
                 kernel.source.hash(&mut kernels);
             }
             device = format!("{device} {:016x}", kernels.finish());
-            text = fs::read_to_string(file).unwrap_or_default();
+            let kept = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+            text = kept.unwrap_or_default() + "\n" + known;
         }
         let line = |line: &str| {
             let [of, task, name] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
@@ -56,6 +60,14 @@ impl Tuner {
             tuning,
             device,
         }
+    }
+
+    /// All choices so far, a line each.
+    pub fn choices(&self) -> String {
+        let line = |(task, way): (&String, &String)| format!("{}\t{task}\t{way}\n", self.device);
+        let mut lines: Vec<String> = self.chosen().iter().map(line).collect();
+        lines.sort_unstable();
+        lines.concat()
     }
 
     /// Does a task in one of several ways, by name; `run` does it the `i`th way and says how long it took.
@@ -106,7 +118,10 @@ impl Tuner {
     }
 
     fn remember(&self, task: String, name: &str) {
-        if let Tuning::Measured { file: Some(file) } = &self.tuning {
+        if let Tuning::Measured {
+            file: Some(file), ..
+        } = &self.tuning
+        {
             let append = || {
                 if let Some(folder) = file.parent() {
                     fs::create_dir_all(folder)?;
@@ -163,6 +178,7 @@ mod tests {
         let file = folder.path().join("new folder").join("choices");
         let tuning = Tuning::Measured {
             file: Some(file.clone()),
+            known: String::new(),
         };
         let tuner = Tuner::new(tuning.clone(), "a device");
         assert_eq!(runs(&tuner), [0, 0, 0, 1, 1, 1, 2, 1]);
@@ -180,9 +196,19 @@ mod tests {
     fn without_a_file_choices_last_as_long_as_the_device() {
         let nowhere = Some(PathBuf::from("/dev/null/choices"));
         for file in [None, nowhere] {
-            let tuner = Tuner::new(Tuning::Measured { file }, "a device");
+            let tuning = |known: &str| Tuning::Measured {
+                file: file.clone(),
+                known: known.to_owned(),
+            };
+            let tuner = Tuner::new(tuning(""), "a device");
+            assert_eq!(tuner.choices(), "");
             assert_eq!(runs(&tuner).len(), 8);
             assert_eq!(runs(&tuner), [1]);
+            let known = tuner.choices();
+            assert_eq!(runs(&Tuner::new(tuning(&known), "a device")), [1]);
+            assert_eq!(runs(&Tuner::new(tuning(&known), "another")).len(), 8);
+            let other = known.replace("fast", "slow");
+            assert_eq!(runs(&Tuner::new(tuning(&other), "a device")), [0]);
         }
     }
 

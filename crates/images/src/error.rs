@@ -41,8 +41,8 @@ pub enum Error {
     )]
     NoImages { path: PathBuf },
 
-    #[error("cannot write {}: {reason}; check that the folder exists, that you may write there and that the disk is not full", path.display())]
-    Write { path: PathBuf, reason: String },
+    #[error("cannot write {}: {source}; check that the folder exists, that you may write there and that the disk is not full", path.display())]
+    Write { path: PathBuf, source: io::Error },
 
     #[error("{given} values cannot be a picture of {expected}")]
     Shape { given: usize, expected: String },

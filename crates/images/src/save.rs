@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -14,13 +14,13 @@ use crate::{Error, Result};
 /// # Errors
 /// When the file cannot be written; then nothing is left behind, and what was there before stays.
 pub fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
-    let refuse = |reason: String| Error::Write {
+    let refuse = |source: io::Error| Error::Write {
         path: path.into(),
-        reason,
+        source,
     };
     let name = path
         .file_name()
-        .ok_or_else(|| refuse("it names no file".into()))?;
+        .ok_or_else(|| refuse(io::ErrorKind::InvalidFilename.into()))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}.partial", std::process::id()));
@@ -31,7 +31,10 @@ pub fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
         .map_err(|error| {
             // The first error is the one to tell; this file may never have come to be.
             let _ = fs::remove_file(&partial);
-            refuse(error.to_string())
+            refuse(match error {
+                ImageError::IoError(error) => error,
+                other => io::Error::other(other),
+            })
         })
 }
 

@@ -17,6 +17,9 @@ pub use layers::{Conv2d, ConvTranspose2d, InstanceNorm, Norm, ReflectionPad2d, S
 pub use loss_scale::LossScale;
 pub use module::{Module, Param, parameters};
 pub use schedule::Linear;
-pub use state::{StateDict, StateError, load_file, load_state, save_file, state_dict};
+pub use state::{
+    CHECKSUM, StateDict, StateError, StateFile, StateReader, load_file, load_state, save_file,
+    state_dict,
+};
 
 pub use tensor::ops::Activation;

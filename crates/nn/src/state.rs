@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use sha2::{Digest, Sha256};
 use tensor::{Device, Shape, Tensor};
 
 use crate::Module;
@@ -28,10 +29,10 @@ pub enum StateError {
         source: io::Error,
     },
 
-    /// Not a safetensors file, or cut short.
+    /// Not a safetensors file, damaged, or cut short.
     #[error(
-        "{} is no whole safetensors file ({reason}); it may have been cut short while it was \
-         written or copied: take another checkpoint", path.display()
+        "{} is no whole safetensors file ({reason}); it may have been damaged or cut short while it \
+         was written or copied: take another checkpoint", path.display()
     )]
     Format {
         /// The file.
@@ -107,8 +108,138 @@ pub(crate) fn get(state: &StateDict, name: &str, expected: Shape) -> Result<Tens
     Ok(value.clone())
 }
 
-/// Writes tensors and metadata to a safetensors file: a temporary one first, then renamed, so that
-/// a file of that name is always whole.
+/// The key under which a file's metadata hold its checksum.
+pub const CHECKSUM: &str = "sha256";
+
+/// In place of the checksum while it is computed.
+const NO_CHECKSUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Longest header that is read, as in the safetensors library.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A state laid out as a safetensors file, with a checksum over all of it in its metadata. Tensors leave
+/// their device one after another, as the file is written.
+pub struct StateFile<'a> {
+    /// The header with its length in front, and zeros for the checksum.
+    header: Vec<u8>,
+    /// Where in it the checksum goes.
+    checksum_at: usize,
+    /// In the order of the file.
+    tensors: Vec<&'a Tensor>,
+}
+
+impl<'a> StateFile<'a> {
+    /// Lays out tensors and metadata.
+    ///
+    /// # Errors
+    /// Names or metadata that no such file can hold.
+    pub fn new(state: &'a StateDict, mut metadata: HashMap<String, String>) -> io::Result<Self> {
+        metadata.insert(CHECKSUM.to_owned(), NO_CHECKSUM.to_owned());
+        let mut end = 0;
+        let infos = state.iter().map(|(name, tensor)| {
+            let start = end;
+            end += 4 * tensor.shape().len();
+            let info = TensorInfo {
+                dtype: Dtype::F32,
+                shape: tensor.shape().dims().to_vec(),
+                data_offsets: (start, end),
+            };
+            (name.clone(), info)
+        });
+        let layout = Metadata::new(Some(metadata), infos.collect()).map_err(io::Error::other)?;
+        // Through a value, whose keys are sorted: the same state makes the same file.
+        let mut json = serde_json::to_vec(&serde_json::to_value(&layout)?)?;
+        // Tensors begin at a multiple of eight bytes.
+        json.resize(json.len().next_multiple_of(8), b' ');
+        let header = [&(json.len() as u64).to_le_bytes()[..], &json].concat();
+        let checksum_at = place_of_checksum(&header, NO_CHECKSUM)
+            .ok_or_else(|| io::Error::other("metadata that contain a checksum"))?;
+        Ok(StateFile {
+            header,
+            checksum_at,
+            tensors: state.values().collect(),
+        })
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        let values: usize = self.tensors.iter().map(|tensor| tensor.shape().len()).sum();
+        (self.header.len() + 4 * values) as u64
+    }
+
+    /// Writes the file: a temporary one beside `path` first, which is synced and then renamed, so that what
+    /// is at `path` is always whole, even after a power failure.
+    ///
+    /// # Errors
+    /// When it can't be written or a device fails; then nothing new is left behind.
+    pub fn write(&self, path: &Path) -> Result<(), StateError> {
+        let partial = path.with_extension("partial");
+        let io_error = |source| StateError::Io {
+            path: path.to_owned(),
+            action: "written",
+            source,
+        };
+        let done = self.write_to(&partial, &io_error).and_then(|()| {
+            fs::rename(&partial, path)
+                .and_then(|()| sync_folder(path))
+                .map_err(io_error)
+        });
+        if done.is_err() {
+            // What could not be finished must not stay; a second failure adds nothing.
+            let _ = fs::remove_file(&partial);
+        }
+        done
+    }
+
+    fn write_to(
+        &self,
+        path: &Path,
+        io_error: &dyn Fn(io::Error) -> StateError,
+    ) -> Result<(), StateError> {
+        let mut file = fs::File::create(path).map_err(io_error)?;
+        let mut hash = Sha256::new();
+        hash.update(&self.header);
+        file.write_all(&self.header).map_err(io_error)?;
+        for tensor in &self.tensors {
+            let values = tensor.to_vec()?;
+            let bytes: &[u8] = bytemuck::cast_slice(&values);
+            hash.update(bytes);
+            file.write_all(bytes).map_err(io_error)?;
+        }
+        let mut finish = || {
+            file.seek(SeekFrom::Start(self.checksum_at as u64))?;
+            file.write_all(hex(hash).as_bytes())?;
+            file.sync_all()
+        };
+        finish().map_err(io_error)
+    }
+}
+
+/// Makes a new name in a folder survive a power failure. Only Unix has, and needs, a way to ask for it.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn hex(hash: Sha256) -> String {
+    let bytes = hash.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a header holds the value of its checksum.
+fn place_of_checksum(header: &[u8], checksum: &str) -> Option<usize> {
+    let entry = format!("\"{CHECKSUM}\":\"{checksum}\"");
+    let mut places = header.windows(entry.len()).enumerate();
+    let (at, _) = places.find(|(_, window)| *window == entry.as_bytes())?;
+    Some(at + entry.len() - 1 - checksum.len())
+}
+
+/// Writes tensors and metadata to a safetensors file, as [`StateFile::write`] does.
 ///
 /// # Errors
 /// When the file can't be written or the device fails.
@@ -117,38 +248,16 @@ pub fn save_file(
     state: &StateDict,
     metadata: HashMap<String, String>,
 ) -> Result<(), StateError> {
-    let values: Vec<Vec<f32>> = state
-        .values()
-        .map(Tensor::to_vec)
-        .collect::<Result<_, tensor::Error>>()?;
-    let views = state.iter().zip(&values).map(|((name, tensor), values)| {
-        let bytes = bytemuck::cast_slice(values);
-        let view = TensorView::new(Dtype::F32, tensor.shape().dims().to_vec(), bytes)
-            .expect("a tensor holds as many values as its shape says");
-        (name, view)
-    });
-    let io_error = |source| StateError::Io {
+    let file = StateFile::new(state, metadata).map_err(|source| StateError::Io {
         path: path.to_owned(),
         action: "written",
         source,
-    };
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| io_error(io::Error::other(error)))?;
-    let partial = path.with_extension("partial");
-    let write = || {
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        // What could not be finished must not stay; a second failure adds nothing.
-        let _ = fs::remove_file(&partial);
-        io_error(error)
-    })
+    })?;
+    file.write(path)
 }
 
-/// Reads a safetensors file of `f32` tensors with its metadata.
+/// Reads a safetensors file of `f32` tensors with its metadata. Where these have a checksum, everything in
+/// the file is held against it.
 ///
 /// # Errors
 /// When it can't be read, is not whole, or holds other than `f32` tensors.
@@ -156,28 +265,134 @@ pub fn load_file(
     path: &Path,
     device: &Device,
 ) -> Result<(StateDict, HashMap<String, String>), StateError> {
-    let bytes = fs::read(path).map_err(|source| StateError::Io {
-        path: path.to_owned(),
-        action: "read",
-        source,
-    })?;
-    let format = |reason: String| StateError::Format {
-        path: path.to_owned(),
-        reason,
-    };
-    let (_, header) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| format(error.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| format(error.to_string()))?;
-    let mut state = StateDict::new();
-    for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
-            return Err(format(format!("{name} is {:?}, not F32", view.dtype())));
+    let mut reader = StateReader::open(path)?;
+    let state = reader.tensors(device)?;
+    Ok((state, reader.metadata))
+}
+
+/// A safetensors file of which the header was read.
+pub struct StateReader {
+    path: PathBuf,
+    file: BufReader<fs::File>,
+    hash: Sha256,
+    layout: Metadata,
+    metadata: HashMap<String, String>,
+}
+
+impl StateReader {
+    /// Reads a file's header.
+    ///
+    /// # Errors
+    /// When it can't be read, or its header does not describe exactly what is in it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let format = |reason: String| StateError::Format {
+            path: path.to_owned(),
+            reason,
+        };
+        let io_error = |source| read_error(path, source);
+        let file = fs::File::open(path).map_err(io_error)?;
+        let len = file.metadata().map_err(io_error)?.len();
+        let mut file = BufReader::with_capacity(1 << 16, file);
+        let mut header = [0; 8];
+        file.read_exact(&mut header).map_err(io_error)?;
+        let header_len = u64::from_le_bytes(header);
+        // Nothing is allocated that the file has not got.
+        if header_len > len.saturating_sub(8).min(LONGEST_HEADER) {
+            return Err(format(format!(
+                "its header should be {header_len} bytes long, the file is {len}"
+            )));
         }
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-        let shape = Shape::try_from(view.shape())?;
-        state.insert(name.to_owned(), Tensor::from_slice(&values, shape, device)?);
+        let mut header = header.to_vec();
+        header.resize(8 + header_len as usize, 0);
+        file.read_exact(&mut header[8..]).map_err(io_error)?;
+        // The library checks that tensors follow one another without gaps, and are as long as their shapes.
+        let layout: Metadata =
+            serde_json::from_slice(&header[8..]).map_err(|error| format(error.to_string()))?;
+        let expected = header.len() as u64 + layout.data_len() as u64;
+        if expected != len {
+            return Err(format(format!(
+                "it should be {expected} bytes long, but is {len}"
+            )));
+        }
+        let metadata = layout.metadata().clone().unwrap_or_default();
+        if let Some(checksum) = metadata.get(CHECKSUM) {
+            let at = place_of_checksum(&header, checksum)
+                .filter(|_| checksum.len() == NO_CHECKSUM.len())
+                .ok_or_else(|| format("its checksum is none".into()))?;
+            header[at..][..NO_CHECKSUM.len()].copy_from_slice(NO_CHECKSUM.as_bytes());
+        }
+        let mut hash = Sha256::new();
+        hash.update(&header);
+        Ok(StateReader {
+            path: path.to_owned(),
+            file,
+            hash,
+            layout,
+            metadata,
+        })
     }
-    Ok((state, header.metadata().clone().unwrap_or_default()))
+
+    /// What the file says beside its tensors.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// Reads all tensors onto a device, one after another.
+    ///
+    /// # Errors
+    /// When they can't be read, aren't `f32`, or don't agree with the checksum; or the device has no room.
+    fn tensors(&mut self, device: &Device) -> Result<StateDict, StateError> {
+        let format = |reason: String| StateError::Format {
+            path: self.path.clone(),
+            reason,
+        };
+        let mut state = StateDict::new();
+        for name in self.layout.offset_keys() {
+            let info = self.layout.info(&name);
+            let info = info.ok_or_else(|| format(format!("{name} is not in its header")))?;
+            if info.dtype != Dtype::F32 {
+                return Err(format(format!("{name} is {:?}, not F32", info.dtype)));
+            }
+            let shape = Shape::try_from(&info.shape[..])?;
+            let mut values = vec![0.0f32; shape.len()];
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
+            let read = self.file.read_exact(bytes);
+            read.map_err(|source| read_error(&self.path, source))?;
+            self.hash.update(&*bytes);
+            if cfg!(target_endian = "big") {
+                bytes
+                    .as_chunks_mut::<4>()
+                    .0
+                    .iter_mut()
+                    .for_each(|value| value.reverse());
+            }
+            state.insert(name, Tensor::from_slice(&values, shape, device)?);
+        }
+        let checksum = self.metadata.get(CHECKSUM);
+        let found = hex(std::mem::take(&mut self.hash));
+        if checksum.is_some_and(|checksum| *checksum != found) {
+            return Err(format(
+                "its checksum does not agree with its content".into(),
+            ));
+        }
+        Ok(state)
+    }
+}
+
+/// A file that ends before its time is cut short, and no fault of the file system.
+fn read_error(path: &Path, source: io::Error) -> StateError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => StateError::Format {
+            path,
+            reason: "it ends too early".into(),
+        },
+        _ => StateError::Io {
+            path,
+            action: "read",
+            source,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -218,5 +433,56 @@ mod tests {
                 "{error}"
             );
         }
+        fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+        assert!(
+            load_file(&path, &Device::Cpu).is_err(),
+            "longer than its header says"
+        );
+    }
+
+    #[test]
+    fn a_change_of_any_byte_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        save_file(&path, &sample(), HashMap::from([("k".into(), "v".into())])).unwrap();
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(
+            whole.len() as u64,
+            StateFile::new(&sample(), HashMap::from([("k".into(), "v".into())]))
+                .unwrap()
+                .size()
+        );
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            // The key of the checksum itself may be hit, and then the file has none.
+            let found = load_file(&path, &Device::Cpu);
+            let has_none = found.is_ok_and(|(_, metadata)| !metadata.contains_key(CHECKSUM));
+            let key = whole
+                .windows(CHECKSUM.len())
+                .position(|w| w == CHECKSUM.as_bytes());
+            let in_key = (key.unwrap()..key.unwrap() + CHECKSUM.len()).contains(&at);
+            assert!(!has_none || in_key, "byte {at}");
+            fs::write(&path, &damaged).unwrap();
+            if !in_key {
+                assert!(load_file(&path, &Device::Cpu).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_promises_more_than_there_is_allocates_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        for header in [u64::MAX, 1 << 40, 99_000_000] {
+            fs::write(&path, [&header.to_le_bytes()[..], b"{}"].concat()).unwrap();
+            assert!(load_file(&path, &Device::Cpu).is_err());
+        }
+        let huge =
+            r#"{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
+        let header = (huge.len() as u64).to_le_bytes();
+        fs::write(&path, [&header[..], huge.as_bytes()].concat()).unwrap();
+        assert!(load_file(&path, &Device::Cpu).is_err());
     }
 }

@@ -57,6 +57,15 @@ impl Device {
         }
     }
 
+    /// Which ways to compute things a GPU chose by measurement, for [`Tuning::Measured`] of a later program
+    /// that shall give the same bits.
+    pub fn choices(&self) -> String {
+        match self {
+            Device::Cpu => String::new(),
+            Device::Gpu(context) => context.choices(),
+        }
+    }
+
     /// Bytes held by live tensors: now, and at the most since the program started.
     pub fn memory_in_use(&self) -> (u64, u64) {
         match self {

@@ -40,18 +40,22 @@ impl DeviceArg {
     /// # Errors
     /// When there is none of that name.
     pub fn open(&self) -> Result<Device> {
-        open(&self.name, !self.no_autotune)
+        open(&self.name, !self.no_autotune, "")
     }
 }
 
-/// Opens a device. What is measured of its kernels is kept in the user's folder for such things.
+/// Opens a device. What is measured of its kernels is kept in the user's folder for such things; what a
+/// checkpoint knows of that counts more.
 ///
 /// # Errors
 /// When there is none of that name.
-pub fn open(name: &str, autotune: bool) -> Result<Device> {
+pub fn open(name: &str, autotune: bool, known: &str) -> Result<Device> {
     let file = || dirs::cache_dir().map(|folder| folder.join("henshin").join("autotune.tsv"));
     let tuning = match autotune {
-        true => Tuning::Measured { file: file() },
+        true => Tuning::Measured {
+            file: file(),
+            known: known.to_owned(),
+        },
         false => Tuning::Fixed,
     };
     Ok(Device::open(name, tuning)?)
