@@ -338,7 +338,9 @@ fn training_steps(fixture: &Fixture, _: &str) -> TestResult {
     let steps: usize = fixture.metadata["steps"].parse()?;
     for step in 0..steps {
         let batch = fixture.below(&format!("batch.{step}/"));
-        let losses = model.step(&batch["A"], &batch["B"], config.learning_rate)?;
+        let losses = model
+            .step(&batch["A"], &batch["B"], config.learning_rate)?
+            .losses;
         for (name, loss) in losses.named() {
             let expected = fixture.get(&format!("loss.{step}/{name}"))?;
             assert_close(

@@ -47,7 +47,7 @@ fn cycles(model: &mut CycleGan, steps: usize, device: &Device) -> Result<Vec<f32
     let b = a.scale(-0.5)?;
     let mut cycles = Vec::new();
     for _ in 0..steps {
-        let losses = model.step(&a, &b, 1e-2)?.read()?;
+        let losses = model.step(&a, &b, 1e-2)?.read()?.losses;
         cycles.push(losses.cycle_A + losses.cycle_B);
     }
     Ok(cycles)

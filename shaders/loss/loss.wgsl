@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> t: array<real_t>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-// 0 absolute, 1 squared, 2 cross-entropy of logits
+// 0 absolute, 1 squared, 2 cross-entropy of logits, 3 no distance, but the product
 override KIND: u32 = 0u;
 const WORKGROUP: u32 = 256u;
 
@@ -24,6 +24,7 @@ fn distance_of(p: f32, t: f32) -> f32 {
     switch KIND {
         case 0u: { return abs(p - t); }
         case 1u: { return (p - t) * (p - t); }
+        case 3u: { return p * t; }
         default: { return max(p, 0.0) - p * t + log(1.0 + exp(-abs(p))); }
     }
 }

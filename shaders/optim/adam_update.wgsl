@@ -1,5 +1,5 @@
 // A parameter after a step of Adam: p − rate·m / (√v · v_scale + eps), where all m stand before
-// all v. An invocation does a value.
+// all v; as it was, if the gate is closed. An invocation does a value.
 
 #import lib/index.wgsl
 
@@ -13,7 +13,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> p: array<f32>;
 @group(0) @binding(2) var<storage, read> moments: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+// What `gradient_gate` says.
+@group(0) @binding(3) var<storage, read> gate: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 override WORKGROUP: u32 = 256u;
 
@@ -25,6 +27,10 @@ fn main(
 ) {
     let i = flat_index(workgroup_id, num_workgroups, local_index, WORKGROUP);
     if i >= params.len {
+        return;
+    }
+    if gate[0] < 0.0 {
+        out[i] = p[i];
         return;
     }
     let m = moments[i];

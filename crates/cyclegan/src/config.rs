@@ -73,6 +73,9 @@ pub struct Config {
     pub beta1: f32,
     /// Adam's second decay.
     pub beta2: f32,
+    /// Gradients of longer norm, both generators' or both discriminators' parameters taken together, are
+    /// brought to it; 0: none are.
+    pub clip_norm: f32,
 }
 
 /// A named configuration.
@@ -196,6 +199,7 @@ impl Config {
             learning_rate: 2e-4,
             beta1: 0.5,
             beta2: 0.999,
+            clip_norm: 0.0,
         };
         match preset {
             Preset::Paper => paper,
@@ -270,6 +274,7 @@ impl Config {
             ("lambda_b", self.lambda_b),
             ("lambda_identity", self.lambda_identity),
             ("init_gain", self.init_gain),
+            ("clip_norm", self.clip_norm),
         ] {
             if !given.is_finite() || given < 0.0 {
                 return refuse(option, &given, "it must be a number, 0 or more".into());

@@ -19,4 +19,4 @@ pub use generator::{Generator, generator};
 pub use image_pool::ImagePool;
 pub use seeds::{Stream, rng};
 pub use stages::{Stage, Stages, UnknownStage};
-pub use step::{CycleGan, Losses, LossesReading, Translation, noise};
+pub use step::{CycleGan, Losses, Outcome, OutcomeReading, Translation, noise};

@@ -77,12 +77,34 @@ impl Losses<f32> {
     }
 }
 
-impl Losses<Tensor> {
+/// What a step gives to look at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome<T> {
+    /// The terms of the objective.
+    pub losses: Losses<T>,
+    /// Of both generators' parameters and of both discriminators', before clipping. Where one is not finite,
+    /// these networks were left as they are.
+    pub gradient_norms: [T; 2],
+}
+
+impl<T> Outcome<T> {
+    /// Name and value of everything.
+    pub fn named(&self) -> [(&'static str, &T); 10] {
+        let [g, d] = &self.gradient_norms;
+        let [g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b] = self.losses.named();
+        let norms = [("gradient_norm_G", g), ("gradient_norm_D", d)];
+        [
+            g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b, norms[0], norms[1],
+        ]
+    }
+}
+
+impl Outcome<Tensor> {
     /// The values; waits for the device, once for all.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn read(&self) -> Result<Losses<f32>> {
+    pub fn read(&self) -> Result<Outcome<f32>> {
         self.read_later()?.wait()
     }
 
@@ -90,28 +112,40 @@ impl Losses<Tensor> {
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn read_later(&self) -> Result<LossesReading> {
+    pub fn read_later(&self) -> Result<OutcomeReading> {
         let each = self.named().map(|(_, value)| value.reshape([1]));
         let each = each.into_iter().collect::<Result<Vec<_>>>()?;
         let all = Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?;
-        Ok(LossesReading(all.read_later()?))
+        Ok(OutcomeReading(all.read_later()?))
     }
 }
 
-/// Losses on their way from a device.
-pub struct LossesReading(Reading);
+/// A step's outcome on its way from a device.
+pub struct OutcomeReading(Reading);
 
-impl LossesReading {
+impl OutcomeReading {
     /// The values.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn wait(self) -> Result<Losses<f32>> {
+    pub fn wait(self) -> Result<Outcome<f32>> {
         let values = self.0.wait()?;
-        let [g_a, g_b, cycle_a, cycle_b, idt_a, idt_b, d_a, d_b] = values[..] else {
-            unreachable!("eight terms")
+        let [
+            g_a,
+            g_b,
+            cycle_a,
+            cycle_b,
+            idt_a,
+            idt_b,
+            d_a,
+            d_b,
+            norm_g,
+            norm_d,
+        ] = values[..]
+        else {
+            unreachable!("ten values")
         };
-        Ok(Losses {
+        let losses = Losses {
             G_A: g_a,
             G_B: g_b,
             cycle_A: cycle_a,
@@ -120,6 +154,10 @@ impl LossesReading {
             idt_B: idt_b,
             D_A: d_a,
             D_B: d_b,
+        };
+        Ok(Outcome {
+            losses,
+            gradient_norms: [norm_g, norm_d],
         })
     }
 }
@@ -163,7 +201,10 @@ impl CycleGan {
         };
         let precision = config.precision.of_pictures();
         let optimiser = |parameters: Vec<Param>| -> Result<Adam> {
-            let adam = Adam::new(parameters, config.adam())?;
+            let mut adam = Adam::new(parameters, config.adam())?;
+            if config.clip_norm > 0.0 {
+                adam = adam.with_clip_norm(config.clip_norm);
+            }
             Ok(match precision {
                 Precision::Single => adam,
                 Precision::Half => adam.with_loss_scale(),
@@ -192,7 +233,7 @@ impl CycleGan {
     }
 
     /// One training step: both generators, then both discriminators on the fakes made before the
-    /// generators moved.
+    /// generators moved. Networks whose gradients are not finite stay as they are.
     ///
     /// # Errors
     /// When the networks can't take the pictures' size, or the device fails.
@@ -201,25 +242,38 @@ impl CycleGan {
         real_a: &Tensor,
         real_b: &Tensor,
         learning_rate: f32,
-    ) -> Result<Losses<Tensor>> {
+    ) -> Result<Outcome<Tensor>> {
         let [real_a, real_b] = &self.stored([real_a, real_b])?;
         let seen = &mut rng(self.seed, Stream::DiffAugment, self.steps);
         let (translation, identity) = self.translate_all(real_a, real_b)?;
         let objective = self.generator_objective(real_a, real_b, &translation, identity, seen)?;
-        self.generators
+        let norm_g = self
+            .generators
             .minimise(&objective.total()?, learning_rate)?;
         let objective = objective.detach();
 
         let rng = &mut rng(self.seed, Stream::Pool, self.steps);
         let Translation { fake_a, fake_b, .. } = translation;
-        let fake_b = self.fakes_b.query(&fake_b, rng)?;
-        let fake_a = self.fakes_a.query(&fake_a, rng)?;
+        // A pool must not hand out in later steps what went wrong in this one.
+        let fake_b = self.fakes_b.query(&fake_b.finite_or_zero()?, rng)?;
+        let fake_a = self.fakes_a.query(&fake_a.finite_or_zero()?, rng)?;
         let d_a = self.discriminator_loss(&*self.d_a, real_b, &fake_b, seen)?;
         let d_b = self.discriminator_loss(&*self.d_b, real_a, &fake_a, seen)?;
-        self.discriminators
+        let norm_d = self
+            .discriminators
             .minimise(&d_a.add(&d_b)?, learning_rate)?;
         self.steps += 1;
-        Ok(objective.with_discriminators(&d_a, &d_b))
+        Ok(Outcome {
+            losses: objective.with_discriminators(&d_a, &d_b),
+            gradient_norms: [norm_g, norm_d],
+        })
+    }
+
+    /// Lets a step go by without taking it.
+    pub fn pass_over(&mut self) {
+        self.steps += 1;
+        self.generators.pass_over();
+        self.discriminators.pass_over();
     }
 
     /// Both domains to the other and back.
@@ -497,5 +551,83 @@ impl GeneratorObjective {
             D_A: d_a.detach(),
             D_B: d_b.detach(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DiscriminatorKind, Preset};
+
+    fn config() -> Config {
+        Config {
+            size: 8,
+            load_size: 8,
+            ngf: 2,
+            discriminator: DiscriminatorKind::Pixel,
+            ndf: 2,
+            pool_size: 2,
+            ..Config::preset(Preset::Demo)
+        }
+    }
+
+    /// All values that a checkpoint holds, but for the pools.
+    fn values(model: &CycleGan) -> Vec<(String, Vec<f32>)> {
+        let state = model.state().unwrap().into_iter();
+        let kept = state.filter(|(name, _)| !name.starts_with("pool"));
+        kept.map(|(name, tensor)| (name, tensor.to_vec().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_step_on_what_is_no_number_changes_nothing() {
+        let device = Device::Cpu;
+        let mut model = CycleGan::new(&config(), &device).unwrap();
+        let good = noise(&config(), &device).unwrap();
+        let bad = good.scale(f32::NAN).unwrap();
+        model.step(&good, &good, 1e-3).unwrap();
+        let before = values(&model);
+        let outcome = model.step(&bad, &good, 1e-3).unwrap().read().unwrap();
+        assert!(outcome.losses.cycle_A.is_nan());
+        assert!(outcome.gradient_norms.iter().all(|norm| norm.is_nan()));
+        assert_eq!(values(&model), before);
+        for _ in 0..6 {
+            let outcome = model.step(&good, &good, 1e-3).unwrap().read().unwrap();
+            let numbers = outcome.named().map(|(_, value)| *value);
+            assert!(numbers.iter().all(|value| value.is_finite()), "{numbers:?}");
+        }
+        assert_ne!(values(&model), before);
+    }
+
+    #[test]
+    fn long_gradients_are_clipped_to_a_norm_of_which_adam_sees_nothing_else() {
+        let device = Device::Cpu;
+        let good = noise(&config(), &device).unwrap();
+        let moments = |clip_norm: f32| {
+            let config = Config {
+                clip_norm,
+                ..config()
+            };
+            let mut model = CycleGan::new(&config, &device).unwrap();
+            let outcome = model.step(&good, &good, 1e-3).unwrap().read().unwrap();
+            // After one step m is (1 − β₁)·g.
+            let state = model.state().unwrap().into_iter();
+            let moments = state.filter(|(name, _)| name.starts_with("adam_G/"));
+            let squares = moments.map(|(_, tensor)| {
+                let values = tensor.to_vec().unwrap();
+                let m = &values[..values.len() / 2];
+                m.iter().map(|m| f64::from(2.0 * m).powi(2)).sum::<f64>()
+            });
+            (
+                outcome.gradient_norms[0],
+                squares.sum::<f64>().sqrt() as f32,
+            )
+        };
+        let (norm, length) = moments(0.0);
+        assert!((norm - length).abs() < 1e-4 * norm, "{norm} {length}");
+        let (same, length) = moments(norm / 4.0);
+        assert_eq!(same, norm, "the norm is that before clipping");
+        assert!((length - norm / 4.0).abs() < 1e-4 * norm, "{norm} {length}");
+        assert_eq!(moments(2.0 * norm).1, moments(0.0).1);
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::adapter::{self, AdapterInfo, Choice};
 use crate::buffer::{Buffer, Pending, Precision};
+#[cfg(feature = "testing")]
+use crate::inject::{self, Fault};
 use crate::pipeline::Checks;
 use crate::pool::{self, Memory, Pool};
 use crate::profile::{KernelTime, Profiler};
@@ -43,7 +45,12 @@ pub struct Options {
     pub memory_limit: Option<u64>,
     /// How [`Context::choose`] chooses.
     pub tuning: Tuning,
+    /// How long the device may take for what it was given; then it counts as hung. `None`: ten minutes.
+    pub patience: Option<Duration>,
 }
+
+/// A submission is some hundred kernels at most: software adapters take seconds for that.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +123,8 @@ impl Context {
             reason: error.to_string(),
         })?;
         let limits = Limits::of(&device);
-        let recorder = Recorder::new(info.to_string(), device, queue, options.checks);
+        let patience = options.patience.unwrap_or(PATIENCE);
+        let recorder = Recorder::new(info.to_string(), device, queue, options.checks, patience);
         recorder.check()?;
         let tuner = Tuner::new(options.tuning.clone(), &format!("{info} ({})", info.driver));
         Ok(Context(Arc::new(Shared {
@@ -176,6 +184,10 @@ impl Context {
         }
         let class = pool::size_class(requested, limit);
         let mut recorder = shared.checked_recorder()?;
+        #[cfg(feature = "testing")]
+        if inject::is_due(Fault::OutOfMemory) {
+            return Err(shared.out_of_memory(requested));
+        }
         let pooled = shared.pool().take(class);
         let raw = match pooled {
             Some(raw) => raw,
@@ -186,11 +198,7 @@ impl Context {
                         shared.trim(&mut recorder)?;
                         shared
                             .create(&recorder, class)?
-                            .ok_or_else(|| Error::OutOfMemory {
-                                requested,
-                                in_use: shared.pool().memory().in_use,
-                                device: shared.info.to_string(),
-                            })?
+                            .ok_or_else(|| shared.out_of_memory(requested))?
                     }
                 };
                 shared.pool().lend(class);
@@ -238,11 +246,7 @@ impl Context {
                 shared.trim(&mut recorder)?;
                 recorder
                     .create_buffer(bytes, usage)?
-                    .ok_or_else(|| Error::OutOfMemory {
-                        requested: bytes,
-                        in_use: shared.pool().memory().in_use,
-                        device: shared.info.to_string(),
-                    })?
+                    .ok_or_else(|| shared.out_of_memory(bytes))?
             }
         };
         let submission = recorder.submit_with(|encoder| {
@@ -280,6 +284,10 @@ impl Context {
                 kernel: dispatch.kernel.name,
                 reason,
             });
+        }
+        #[cfg(feature = "testing")]
+        if inject::is_due(Fault::Lost) {
+            recorder.device.destroy();
         }
         recorder.dispatch(&dispatch, &self.0.limits)
     }
@@ -382,6 +390,14 @@ impl Shared {
         let recorder = self.recorder();
         recorder.check()?;
         Ok(recorder)
+    }
+
+    fn out_of_memory(&self, requested: u64) -> Error {
+        Error::OutOfMemory {
+            requested,
+            in_use: self.pool().memory().in_use,
+            device: self.info.to_string(),
+        }
     }
 
     /// A new buffer for the pool, or `None` where there is no memory for it.

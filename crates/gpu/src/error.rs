@@ -92,6 +92,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// The device does not answer.
+    #[error(
+        "{device} has not finished its work for {seconds} seconds; it hangs, or is far too slow for this. \
+         Try another device, or a smaller --size or --batch"
+    )]
+    Hung {
+        /// The device.
+        device: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+
     /// A dispatch that does not fit its kernel or the device.
     #[error("kernel {kernel}: {reason}")]
     Dispatch {
@@ -109,6 +121,17 @@ pub enum Error {
         /// What they said.
         reason: String,
     },
+}
+
+impl Error {
+    /// Whether the device itself failed, so that the same work may succeed on a fresh one: it was lost, it
+    /// hangs, or it has no room, which others may give back.
+    pub fn is_of_the_device(&self) -> bool {
+        matches!(
+            self,
+            Error::DeviceLost { .. } | Error::Hung { .. } | Error::OutOfMemory { .. }
+        )
+    }
 }
 
 /// A result of this crate.

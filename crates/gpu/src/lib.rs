@@ -23,6 +23,8 @@ mod adapter;
 mod buffer;
 mod context;
 mod error;
+#[cfg(feature = "testing")]
+mod inject;
 mod pipeline;
 mod pool;
 mod profile;

@@ -6,6 +6,7 @@ use crate::{Buffer, Error, Limits, Precision, Result};
 use shaders::{Binding, Kernel};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// One run of a kernel.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +97,19 @@ pub(crate) struct Recorder {
     /// written by the queue, after the last submission has read it.
     uniforms: wgpu::Buffer,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// How long to wait for a submission.
+    patience: Duration,
     pub profiler: Option<Profiler>,
 }
 
 impl Recorder {
-    pub fn new(name: String, device: wgpu::Device, queue: wgpu::Queue, checks: Checks) -> Self {
+    pub fn new(
+        name: String,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        checks: Checks,
+        patience: Duration,
+    ) -> Self {
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("params"),
             size: (DISPATCHES_PER_SUBMISSION * SLOT) as u64,
@@ -115,6 +124,7 @@ impl Recorder {
             params: Vec::with_capacity(DISPATCHES_PER_SUBMISSION * SLOT),
             uniforms,
             in_flight: VecDeque::new(),
+            patience,
             profiler: None,
             device,
             queue,
@@ -279,13 +289,28 @@ impl Recorder {
 
     /// Blocks until a submission is done, or all of them.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        #[cfg(feature = "testing")]
+        if crate::inject::is_due(crate::inject::Fault::Hung) {
+            return Err(self.hung());
+        }
         let wait = wgpu::PollType::Wait {
             submission_index: submission,
-            timeout: None,
+            timeout: Some(self.patience),
         };
         let polled = self.device.poll(wait);
         self.check()?;
-        polled.map(drop).map_err(|error| self.error(error))
+        match polled {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => Err(self.hung()),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    fn hung(&self) -> Error {
+        Error::Hung {
+            device: self.name.clone(),
+            seconds: self.patience.as_secs(),
+        }
     }
 
     /// Submits and blocks until everything is done.

@@ -1,4 +1,4 @@
-use tensor::ops::{AdamMoments, AdamUpdate};
+use tensor::ops::{AdamMoments, AdamUpdate, GradientGate};
 use tensor::{Device, Result, Tensor, grad, no_grad};
 
 use crate::{LossScale, Param, StateDict, StateError};
@@ -22,6 +22,7 @@ pub struct Adam {
     moments: Vec<Tensor>,
     steps: u64,
     loss_scale: Option<LossScale>,
+    clip_norm: f32,
 }
 
 impl Adam {
@@ -41,6 +42,7 @@ impl Adam {
             moments,
             steps: 0,
             loss_scale: None,
+            clip_norm: f32::INFINITY,
         })
     }
 
@@ -53,48 +55,68 @@ impl Adam {
     }
 
     /// One step down a loss. Gradients are taken with respect to the parameters that this optimiser moves,
-    /// and to no others: networks that it does not move are frozen.
+    /// and to no others: networks that it does not move are frozen. Where they are not finite, nothing moves.
+    /// Returns their norm, one value, before it was clipped.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn minimise(&mut self, loss: &Tensor, learning_rate: f32) -> Result<()> {
+    pub fn minimise(&mut self, loss: &Tensor, learning_rate: f32) -> Result<Tensor> {
         let values: Vec<Tensor> = self.parameters.iter().map(Param::get).collect();
         let values: Vec<&Tensor> = values.iter().collect();
-        let Some(scale) = &mut self.loss_scale else {
-            return self.step(&grad(loss, &values)?, learning_rate, 1.0);
+        let factor = self.loss_scale.map_or(1.0, |scale| scale.factor());
+        let gradients = match self.loss_scale {
+            Some(_) => grad(&loss.scale(factor)?, &values)?,
+            None => grad(loss, &values)?,
         };
-        let factor = scale.factor();
-        let gradients = grad(&loss.scale(factor)?, &values)?;
-        if !scale.accepts(&gradients)? {
-            return Ok(());
-        }
-        self.step(&gradients, learning_rate, 1.0 / factor)
+        no_grad(|| {
+            let gate = GradientGate {
+                factor: 1.0 / factor,
+                most: self.clip_norm,
+            };
+            let gate = gate.of(&gradients)?;
+            let norm = gate.narrow(0, 1, 1)?;
+            // Half precision overflows now and then, and the scale has to follow at once.
+            let taken = match &mut self.loss_scale {
+                Some(scale) => scale.accepts(norm.item()?),
+                None => true,
+            };
+            if taken {
+                self.step(&gradients, &gate, learning_rate)?;
+            }
+            Ok(norm)
+        })
     }
 
-    /// One step along gradients, a factor before each.
-    fn step(&mut self, gradients: &[Tensor], learning_rate: f32, factor: f32) -> Result<()> {
+    /// Brings gradients that are longer to this norm, all parameters' taken together.
+    pub fn with_clip_norm(self, most: f32) -> Self {
+        Adam {
+            clip_norm: most,
+            ..self
+        }
+    }
+
+    /// A step in the sequence that is not taken.
+    pub fn pass_over(&mut self) {
+        self.steps += 1;
+    }
+
+    /// One step along gradients, as the gate has it. A step that it does not let through counts, too: nobody
+    /// knows of it yet.
+    fn step(&mut self, gradients: &[Tensor], gate: &Tensor, learning_rate: f32) -> Result<()> {
         let AdamConfig { beta1, beta2, eps } = self.config;
         self.steps += 1;
         let left = |beta: f32| 1.0 - f64::from(beta).powf(self.steps as f64);
-        let moments = AdamMoments {
-            beta1,
-            beta2,
-            factor,
-        };
+        let moments = AdamMoments { beta1, beta2 };
         let update = AdamUpdate {
             rate: (f64::from(learning_rate) / left(beta1)) as f32,
             v_scale: (1.0 / left(beta2).sqrt()) as f32,
             eps,
         };
-        no_grad(|| {
-            for ((param, state), grad) in
-                self.parameters.iter().zip(&mut self.moments).zip(gradients)
-            {
-                *state = moments.apply(state, grad)?;
-                param.set(&update.apply(&param.get(), state)?);
-            }
-            Ok(())
-        })
+        for ((param, state), grad) in self.parameters.iter().zip(&mut self.moments).zip(gradients) {
+            *state = moments.apply(state, grad, gate)?;
+            param.set(&update.apply(&param.get(), state, gate)?);
+        }
+        Ok(())
     }
 
     /// How the loss is scaled, if it is.

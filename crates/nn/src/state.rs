@@ -206,7 +206,7 @@ impl<'a> StateFile<'a> {
             hash.update(bytes);
             file.write_all(bytes).map_err(io_error)?;
         }
-        let mut finish = || {
+        let finish = || {
             file.seek(SeekFrom::Start(self.checksum_at as u64))?;
             file.write_all(hex(hash).as_bytes())?;
             file.sync_all()
@@ -337,21 +337,54 @@ impl StateReader {
         &self.metadata
     }
 
+    /// Reads the file to its end to see whether it agrees with its checksum.
+    ///
+    /// # Errors
+    /// When it can't be read, has no checksum, or another.
+    pub fn verify(&mut self) -> Result<(), StateError> {
+        let mut bytes = vec![0; 1 << 20];
+        loop {
+            let read = self.file.read(&mut bytes);
+            match read.map_err(|source| read_error(&self.path, source))? {
+                0 => break,
+                len => self.hash.update(&bytes[..len]),
+            }
+        }
+        match self.metadata.contains_key(CHECKSUM) {
+            true => self.check_sum(),
+            false => Err(self.format("it has no checksum".into())),
+        }
+    }
+
+    /// Once all is read: holds it against the checksum, if there is one.
+    fn check_sum(&mut self) -> Result<(), StateError> {
+        let found = hex(std::mem::take(&mut self.hash));
+        match self.metadata.get(CHECKSUM) {
+            Some(checksum) if *checksum != found => {
+                Err(self.format("its checksum does not agree with its content".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn format(&self, reason: String) -> StateError {
+        StateError::Format {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
     /// Reads all tensors onto a device, one after another.
     ///
     /// # Errors
     /// When they can't be read, aren't `f32`, or don't agree with the checksum; or the device has no room.
     fn tensors(&mut self, device: &Device) -> Result<StateDict, StateError> {
-        let format = |reason: String| StateError::Format {
-            path: self.path.clone(),
-            reason,
-        };
         let mut state = StateDict::new();
         for name in self.layout.offset_keys() {
             let info = self.layout.info(&name);
-            let info = info.ok_or_else(|| format(format!("{name} is not in its header")))?;
+            let info = info.ok_or_else(|| self.format(format!("{name} is not in its header")))?;
             if info.dtype != Dtype::F32 {
-                return Err(format(format!("{name} is {:?}, not F32", info.dtype)));
+                return Err(self.format(format!("{name} is {:?}, not F32", info.dtype)));
             }
             let shape = Shape::try_from(&info.shape[..])?;
             let mut values = vec![0.0f32; shape.len()];
@@ -368,13 +401,7 @@ impl StateReader {
             }
             state.insert(name, Tensor::from_slice(&values, shape, device)?);
         }
-        let checksum = self.metadata.get(CHECKSUM);
-        let found = hex(std::mem::take(&mut self.hash));
-        if checksum.is_some_and(|checksum| *checksum != found) {
-            return Err(format(
-                "its checksum does not agree with its content".into(),
-            ));
-        }
+        self.check_sum()?;
         Ok(state)
     }
 }

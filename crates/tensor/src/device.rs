@@ -57,6 +57,14 @@ impl Device {
         }
     }
 
+    /// The version of the driver that a GPU is reached by; empty for the processor.
+    pub fn driver(&self) -> String {
+        match self {
+            Device::Cpu => String::new(),
+            Device::Gpu(context) => context.info().driver.clone(),
+        }
+    }
+
     /// Which ways to compute things a GPU chose by measurement, for [`Tuning::Measured`] of a later program
     /// that shall give the same bits.
     pub fn choices(&self) -> String {

@@ -24,6 +24,10 @@ pub enum Command {
     Translate(TranslateArgs),
     /// List the devices that --device takes
     Devices,
+    /// List runs: how far they are, and whether they go on
+    Runs(RunsArgs),
+    /// Mark a checkpoint, so that it is kept when newer ones come
+    Keep(KeepArgs),
     /// Measure training steps and translation: how long would this machine take?
     Bench(BenchArgs),
 }
@@ -34,8 +38,9 @@ pub struct TrainArgs {
     /// TOML file with options, by the names below with underscores; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Go on with the run in this folder from its newest checkpoint
-    #[arg(long, value_name = "RUN")]
+    /// Go on with the run in this folder from its newest checkpoint. Options given beside it change the
+    /// run from there on, where they can
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out"])]
     pub resume: Option<PathBuf>,
     /// Show no progress
     #[arg(long, short)]
@@ -85,6 +90,17 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_checkpoints: Option<usize>,
+    /// Keep the checkpoints at multiples of N steps beyond that, too (as `trainer keep` does with single
+    /// ones); 0: none
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_every: Option<u64>,
+    /// After a step whose losses or gradients are no finite numbers: skip it, leaving the networks as they
+    /// are; roll back to the last checkpoint and pass over the step when it comes again; or stop
+    /// [default: skip]
+    #[arg(long, value_parser = PossibleValuesParser::new(["skip", "rollback", "stop"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_nan: Option<String>,
 
     /// Train the same networks on small pictures first and on larger ones later: SIZE:STEPS or
     /// SIZE:STEPS:BATCH for each stage, as in 64:4000,128:4000,256:8000. Stands for --steps and --epochs;
@@ -213,6 +229,11 @@ pub struct Options {
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f32>,
+    /// Shorten gradients whose norm is longer, those of both generators (or both discriminators) taken
+    /// together; 0: never
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
 }
 
 /// The device of a command that is not a run.
@@ -250,6 +271,22 @@ pub struct TranslateArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct RunsArgs {
+    /// The folder that the runs are in, or a run's
+    #[arg(default_value = "runs")]
+    pub folder: PathBuf,
+}
+
+#[derive(Args)]
+pub struct KeepArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// The checkpoint after so many steps [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
 }
 
 #[derive(Args)]

@@ -14,6 +14,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 /// Pictures kept decoded, at their loading size; beyond, they are decoded each time.
 const CACHE_BYTES: usize = 2 << 30;
@@ -66,6 +67,30 @@ impl Pictures {
     /// The numbers of pictures.
     pub fn lens(&self) -> [usize; 2] {
         [self.a.len(), self.b.len()]
+    }
+
+    /// What tells these pictures from others: their numbers, and a digest of their names and contents.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        let digest = |file: &PathBuf| -> Result<[u8; 32]> {
+            let content =
+                fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+            // The folder may be moved.
+            let name = file.strip_prefix(&self.folder).unwrap_or(file);
+            let mut hash = Sha256::new();
+            hash.update(name.as_os_str().as_encoded_bytes());
+            hash.update([0]);
+            hash.update(content);
+            Ok(hash.finalize().into())
+        };
+        let files: Vec<&PathBuf> = self.a.iter().chain(&self.b).collect();
+        let digests: Vec<[u8; 32]> = files.into_par_iter().map(digest).collect::<Result<_>>()?;
+        let all = Sha256::digest(digests.concat());
+        let hex: String = all[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let [a, b] = self.lens();
+        Ok(format!("{a} of A, {b} of B, {hex}"))
     }
 
     /// Up to `count` pictures of each domain, evenly spread, as training would see their whole: resized
@@ -258,12 +283,16 @@ impl Dataset {
             step,
             a: Vec::new(),
             b: Vec::new(),
+            files: Vec::new(),
         };
         for i in 0..config.batch as u64 {
             let index = stage.pictures_before(step) + i;
             let (round, place) = (index / len_a as u64, (index % len_a as u64) as usize);
             let a = shuffled(config.seed, round, len_a)[place];
             let b = rng.random_range(0..len_b);
+            batch
+                .files
+                .push([self.a.files[a].clone(), self.b.files[b].clone()]);
             batch.a.extend(self.a.augmented(a, config, &mut rng)?);
             batch.b.extend(self.b.augmented(b, config, &mut rng)?);
         }
@@ -283,6 +312,8 @@ pub struct Batch {
     pub step: u64,
     pub a: Vec<f32>,
     pub b: Vec<f32>,
+    /// Where they come from, pair by pair.
+    pub files: Vec<[PathBuf; 2]>,
 }
 
 /// Makes the batches of a stage ahead of time; worker w of W makes those of steps w, w + W, …

@@ -6,9 +6,14 @@ mod cli;
 mod data;
 mod demo;
 mod devices;
+mod disk;
+mod faults;
+mod health;
+mod history;
 mod interrupt;
 mod report;
 mod run_dir;
+mod runs;
 mod sample;
 mod settings;
 mod train;
@@ -32,6 +37,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Runs(args) => runs::list(&args),
+        Command::Keep(args) => runs::keep(&args),
         Command::Devices => {
             devices::list();
             Ok(Ending::Finished)

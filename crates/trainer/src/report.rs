@@ -54,43 +54,47 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The progress of a run of so many steps.
-    pub fn start(total: u64, quiet: bool) -> Self {
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
-            .expect("the template is well-formed")
-            .progress_chars("=> ");
+    /// Nothing done yet; without a bar until the first stage.
+    pub fn start(quiet: bool) -> Self {
         let is_terminal = stderr().is_terminal();
-        let bar = match quiet || !is_terminal {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new(total).with_style(style),
-        };
         let now = Instant::now();
         Progress {
-            bar,
+            bar: ProgressBar::hidden(),
             quiet,
             is_terminal,
             smoothed: None,
-            total,
+            total: 0,
             batch: 1,
             first: 0,
-            end: total as f64,
+            end: 0.0,
             started: now,
             last_line: now,
         }
     }
 
-    /// Goes on after `first` steps with steps of another kind, of `batch` pictures each. All that is left
-    /// of the run takes as long as if it ended at step `end` with steps of this kind.
-    pub fn stage(&mut self, first: u64, batch: usize, end: f64) {
-        (self.first, self.batch, self.end) = (first, batch, end);
+    /// Goes on after `first` steps of `total` with steps of another kind, of `batch` pictures each. All that
+    /// is left of the run takes as long as if it ended at step `end` with steps of this kind.
+    pub fn stage(&mut self, first: u64, total: u64, batch: usize, end: f64) {
+        (self.first, self.total, self.batch, self.end) = (first, total, batch, end);
         self.started = Instant::now();
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
+            .expect("the template is well-formed")
+            .progress_chars("=> ");
+        if !self.quiet && self.is_terminal {
+            self.bar.finish_and_clear();
+            self.bar = ProgressBar::new(total).with_style(style);
+        }
         self.bar.set_position(first);
     }
 
     /// A step was taken, the `step`th of the run.
     pub fn step(&mut self, step: u64, losses: &Losses<f32>) {
         let smoothed = match self.smoothed {
-            Some(past) => past.mix(losses, SMOOTHING),
+            // One that is no number must not stay for good.
+            Some(past) if losses.named().iter().all(|(_, value)| value.is_finite()) => {
+                past.mix(losses, SMOOTHING)
+            }
+            Some(past) => past,
             None => *losses,
         };
         self.smoothed = Some(smoothed);
@@ -119,6 +123,11 @@ impl Progress {
         } else if !self.quiet {
             eprintln!("{line}");
         }
+    }
+
+    /// A line that stays, and that even those must see who want no progress.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
     }
 
     /// Whether nothing is shown.

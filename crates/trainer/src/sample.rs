@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 use cyclegan::CycleGan;
-use images::Sheet;
+use images::{RgbImage, Sheet};
 use tensor::{Device, Tensor};
 
 use crate::data::Pictures;
-use crate::run_dir::RunDir;
 
 /// Rows of a sheet.
 const ROWS: usize = 6;
@@ -30,15 +29,21 @@ impl Samples {
         Ok(Samples { a, b, size })
     }
 
-    /// Translates the pictures and writes `samples/NNNNNN.png`.
+    /// Translates the pictures there and back, onto a sheet; and says what strikes about them, if there are
+    /// enough.
     ///
     /// # Errors
-    /// When the device fails or the file can't be written.
-    pub fn write(&self, model: &CycleGan, dir: &RunDir, device: &Device) -> Result<()> {
+    /// When the device fails.
+    pub fn translate(
+        &self,
+        model: &CycleGan,
+        device: &Device,
+    ) -> Result<(RgbImage, Option<Statistics>)> {
         let scale = SHOWN.div_ceil(self.size).max(1) as u32;
         let captions =
             ["real A", "fake B", "A again", "real B", "fake A", "B again"].map(String::from);
         let mut sheet = Sheet::new(6).scale(scale).captions(captions);
+        let (mut a_to_b, mut b_to_a) = (Pairs::default(), Pairs::default());
         for (a, b) in self.a.iter().zip(self.b.iter().cycle()) {
             let shape = [1, 3, self.size, self.size];
             let real_a = Tensor::from_slice(a, shape, device)?;
@@ -52,11 +57,137 @@ impl Samples {
                 &there.fake_a,
                 &there.rec_b,
             ];
-            for picture in row {
-                sheet.push(images::from_chw(&picture.to_vec()?, self.size, self.size)?);
+            let row = row.map(Tensor::to_vec).into_iter();
+            let row = row.collect::<tensor::Result<Vec<_>>>()?;
+            for picture in &row {
+                sheet.push(images::from_chw(picture, self.size, self.size)?);
             }
+            a_to_b.push(&row[0], &row[1]);
+            b_to_a.push(&row[3], &row[4]);
         }
-        let path = dir.samples().join(format!("{:06}.png", model.steps()));
-        Ok(images::save_png(&path, &sheet.render())?)
+        let statistics = a_to_b.statistics().zip(b_to_a.statistics());
+        let statistics = statistics.map(|(a, b)| Statistics {
+            correlation: [a.0, b.0],
+            variety: [a.1, b.1],
+        });
+        Ok((sheet.render(), statistics))
+    }
+}
+
+/// What strikes about the translations on a sample sheet, A to B and B to A.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistics {
+    /// Pearson's correlation of brightness between pictures and their translations, pixel by pixel, in the
+    /// mean: 1 alike, −1 inverted.
+    pub correlation: [f32; 2],
+    /// How much translations differ from each other, as a share of how much the pictures do.
+    pub variety: [f32; 2],
+}
+
+impl Statistics {
+    /// Name and value of each.
+    pub fn named(&self) -> [(&'static str, f32); 4] {
+        let ([ab, ba], [variety_ab, variety_ba]) = (self.correlation, self.variety);
+        [
+            ("correlation_A", ab),
+            ("correlation_B", ba),
+            ("variety_A", variety_ab),
+            ("variety_B", variety_ba),
+        ]
+    }
+}
+
+/// The brightness of pictures and of their translations.
+#[derive(Default)]
+struct Pairs {
+    pictures: Vec<Vec<f32>>,
+    translations: Vec<Vec<f32>>,
+}
+
+impl Pairs {
+    fn push(&mut self, picture: &[f32], translation: &[f32]) {
+        self.pictures.push(brightness(picture));
+        self.translations.push(brightness(translation));
+    }
+
+    /// Correlation and variety; none where pictures are flat or all the same.
+    fn statistics(&self) -> Option<(f32, f32)> {
+        let each = self.pictures.iter().zip(&self.translations);
+        let each: Vec<f32> = each.filter_map(|(a, b)| correlation(a, b)).collect();
+        let among = differences(&self.pictures)?;
+        let correlation = each.iter().sum::<f32>() / each.len() as f32;
+        let variety = differences(&self.translations)? / among;
+        (correlation.is_finite() && variety.is_finite()).then_some((correlation, variety))
+    }
+}
+
+/// The mean of three channels, one after another.
+fn brightness(chw: &[f32]) -> Vec<f32> {
+    let (r, gb) = chw.split_at(chw.len() / 3);
+    let (g, b) = gb.split_at(r.len());
+    r.iter()
+        .zip(g)
+        .zip(b)
+        .map(|((r, g), b)| (r + g + b) / 3.0)
+        .collect()
+}
+
+/// Pearson's correlation; none for flat pictures.
+fn correlation(a: &[f32], b: &[f32]) -> Option<f32> {
+    let mean = |x: &[f32]| x.iter().sum::<f32>() / x.len() as f32;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let mut sums = [0.0; 3];
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a - mean_a, b - mean_b);
+        for (sum, product) in sums.iter_mut().zip([a * b, a * a, b * b]) {
+            *sum += product;
+        }
+    }
+    let correlation = sums[0] / (sums[1] * sums[2]).sqrt();
+    correlation.is_finite().then_some(correlation)
+}
+
+/// The mean difference of two pictures of some, pixel by pixel; none for fewer than two.
+fn differences(pictures: &[Vec<f32>]) -> Option<f32> {
+    let difference = |a: &[f32], b: &[f32]| -> f32 {
+        let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum();
+        sum / a.len() as f32
+    };
+    let pairs = (0..pictures.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
+    let each: Vec<f32> = pairs
+        .map(|(i, j)| difference(&pictures[i], &pictures[j]))
+        .collect();
+    (!each.is_empty()).then(|| each.iter().sum::<f32>() / each.len() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_tell_likeness_inversion_and_monotony() {
+        let picture = |seed: usize| -> Vec<f32> {
+            (0..48)
+                .map(|i| ((i * (seed + 3)) % 7) as f32 / 7.0)
+                .collect()
+        };
+        let of = |translate: &dyn Fn(&[f32]) -> Vec<f32>| {
+            let mut pairs = Pairs::default();
+            for picture in (0..3).map(picture) {
+                pairs.push(&picture, &translate(&picture));
+            }
+            pairs.statistics()
+        };
+        let (alike, variety) = of(&|x| x.to_vec()).unwrap();
+        assert!((alike - 1.0).abs() < 1e-5 && (variety - 1.0).abs() < 1e-5);
+        let (inverted, variety) = of(&|x| x.iter().map(|x| 0.5 - x / 2.0).collect()).unwrap();
+        assert!((inverted + 1.0).abs() < 1e-5 && (variety - 0.5).abs() < 1e-5);
+        let (_, variety) = of(&|_| picture(9)).unwrap();
+        assert_eq!(variety, 0.0);
+        assert_eq!(
+            of(&|x| vec![0.0; x.len()]),
+            None,
+            "nothing to correlate with"
+        );
     }
 }

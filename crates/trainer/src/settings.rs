@@ -35,6 +35,22 @@ pub struct RunSettings {
     pub sample_every: u64,
     pub checkpoint_every: u64,
     pub keep_checkpoints: usize,
+    /// Checkpoints at multiples of so many steps are kept beyond that; 0: none.
+    pub keep_every: u64,
+    /// What is done about a step whose losses or gradients are no finite numbers.
+    pub on_nan: OnNan,
+}
+
+/// What is done about a step whose losses or gradients are no finite numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNan {
+    /// The networks stay as they are, and the run goes on with the next step.
+    Skip,
+    /// The run goes back to its last checkpoint, and passes over the step when it comes again.
+    Rollback,
+    /// The run ends.
+    Stop,
 }
 
 impl RunSettings {
@@ -53,6 +69,8 @@ impl RunSettings {
             sample_every: every,
             checkpoint_every: every,
             keep_checkpoints: 3,
+            keep_every: 0,
+            on_nan: OnNan::Skip,
         }
     }
 }
@@ -65,6 +83,16 @@ impl Settings {
     pub fn resolve(file: Option<&Path>, flags: &Options) -> Result<Self> {
         let from_file = file.map(read_table).transpose()?.unwrap_or_default();
         Self::merge(from_file, flags_table(flags)?).with_context(|| origin(file))
+    }
+
+    /// These settings with what a configuration, and flags over that, say otherwise.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn with(&self, configuration: &str, flags: &Options) -> Result<Self> {
+        let mut table = self.to_table()?;
+        table.extend(configuration.parse::<Table>().context("it is not TOML")?);
+        Self::merge(table, flags_table(flags)?)
     }
 
     fn merge(mut file: Table, mut flags: Table) -> Result<Self> {
@@ -114,14 +142,42 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The settings as TOML.
+    /// The settings as TOML, without the folder: a run may be moved.
     ///
     /// # Errors
     /// When a path is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(&self.to_table()?)?)
+    }
+
+    fn to_table(&self) -> Result<Table> {
         let mut table = Table::try_from(&self.run)?;
         table.extend(Table::try_from(&self.model)?);
-        Ok(toml::to_string(&table)?)
+        table.remove("out");
+        as_written(&mut table)?;
+        Ok(table)
+    }
+
+    /// What a run that goes on with these settings, having had `old` ones, does otherwise: a line an option.
+    ///
+    /// # Errors
+    /// When an option has changed that can't.
+    pub fn changes(&self, old: &Settings) -> Result<Vec<String>> {
+        let (new, old) = (self.to_table()?, old.to_table()?);
+        let changed = new
+            .iter()
+            .filter(|(key, value)| old.get(*key) != Some(value));
+        changed
+            .map(|(key, value)| {
+                let before = old
+                    .get(key)
+                    .map_or("nothing".into(), toml::Value::to_string);
+                if let Some(reason) = fixed(key) {
+                    bail!("{key} = {value} can't be given to a run that has {before}: {reason}");
+                }
+                Ok(format!("{key} = {value} instead of {before}"))
+            })
+            .collect()
     }
 
     /// Settings as [`Settings::to_toml`] wrote them.
@@ -133,6 +189,24 @@ impl Settings {
     }
 }
 
+/// Why an option can't change once a run has begun, if so.
+fn fixed(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "generator" | "ngf" | "discriminator" | "ndf" | "n_layers" | "norm" => {
+            "its weights belong to other networks. Begin a new run for that"
+        }
+        "init" | "init_gain" => "its weights were drawn when it began. Begin a new run for that",
+        "seed" => "the order of its pictures follows from it. Begin a new run for that",
+        "gan_mode" => {
+            "its discriminators have learnt to answer to the other loss. Begin a new run for that"
+        }
+        "preset" => {
+            "a preset says what a run begins with. Give the options that shall change one by one"
+        }
+        _ => return None,
+    })
+}
+
 fn origin(file: Option<&Path>) -> String {
     match file {
         Some(file) => format!("the options in {} and on the command line", file.display()),
@@ -142,13 +216,18 @@ fn origin(file: Option<&Path>) -> String {
 
 fn flags_table(flags: &Options) -> Result<Table> {
     let mut table = Table::try_from(flags)?;
-    // Through text, as a user would write it: 0.1f32 must not become 0.10000000149.
+    as_written(&mut table)?;
+    Ok(table)
+}
+
+/// Makes numbers what a user would write: 0.1f32 must not become 0.10000000149.
+fn as_written(table: &mut Table) -> Result<()> {
     for (_, value) in table.iter_mut() {
         if let toml::Value::Float(float) = value {
             *float = (*float as f32).to_string().parse()?;
         }
     }
-    Ok(table)
+    Ok(())
 }
 
 fn read_table(path: &Path) -> Result<Table> {

@@ -1,24 +1,39 @@
 //! `trainer train`
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{CycleGan, Losses, LossesReading, Stage};
+use cyclegan::{CycleGan, Outcome, OutcomeReading, Stage};
 use indicatif::ProgressBar;
 use nn::LossScale;
+use serde_json::{Map, Value};
 use tensor::{Device, Tensor};
 
+use crate::checkpoint::{self, Checkpoint, Header};
 use crate::cli::TrainArgs;
 use crate::data::{Batch, Dataset, Loader, Pictures};
+use crate::faults::{Fault, NotFinite};
+use crate::health::Health;
+use crate::history::History;
 use crate::report::{self, Progress};
-use crate::run_dir::{Metrics, RunDir};
-use crate::sample::Samples;
-use crate::settings::Settings;
-use crate::{checkpoint, demo, devices, interrupt};
+use crate::run_dir::{Lines, Lock, RunDir};
+use crate::sample::{Samples, Statistics};
+use crate::settings::{OnNan, Settings};
+use crate::{demo, devices, disk, interrupt};
 
 /// A sample sheet this early shows whether anything moves.
 const EARLY_SAMPLE: u64 = 100;
+
+/// Faults of a device, or ways back to a checkpoint, without a new checkpoint between them, after which a run
+/// ends.
+const MOST_FAULTS: u32 = 3;
+
+/// Steps skipped or passed over one after another after which a run ends: the networks are beyond help.
+const MOST_SKIPPED: u32 = 20;
 
 /// How a command ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +48,27 @@ pub enum Ending {
 /// With what is wrong and what to do.
 pub fn run(args: &TrainArgs) -> Result<Ending> {
     interrupt::listen();
-    let mut settings = match &args.resume {
-        Some(run) => Settings::resolve(Some(&RunDir::open(run)?.config()), &args.options)?,
-        None => Settings::resolve(args.config.as_deref(), &args.options)?,
+    let progress = Progress::start(args.quiet);
+    let beginning = match &args.resume {
+        Some(run) => Beginning::resumed(run, args, &progress)?,
+        None => Beginning::new(args)?,
     };
-    let device = devices::open(&settings.run.device, settings.run.autotune)?;
+    let settings = &beginning.settings;
+    let known = beginning
+        .header
+        .as_ref()
+        .map_or("", |header| &header.kernels);
+    let device = devices::open(&settings.run.device, settings.run.autotune, known)?;
     let data = match settings.run.data.as_os_str().is_empty() {
         true => demo::ensure(args.quiet)?,
         false => settings.run.data.clone(),
     };
     let pictures = Pictures::list(&data, &settings.run.style)?;
+    let fingerprint = pictures.fingerprint()?;
     let stages = settings.model.stages(pictures.lens());
-    let total = settings.model.total_steps(pictures.lens());
-    announce(&device, &pictures, &stages, args.quiet)?;
-
-    let mut model = CycleGan::new(&settings.model, &device)?;
-    if let Some(run) = &args.resume {
-        let checkpoint = checkpoint::load(run, &device)?;
-        if checkpoint.steps >= total {
+    let total = stages.last().map_or(0, |stage| stage.end);
+    if let (Some(run), Some(header)) = (&args.resume, &beginning.header) {
+        if header.steps >= total {
             let option = match settings.model.stages.is_empty() {
                 true => "--steps",
                 false => "--stages",
@@ -60,33 +78,155 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
                 run.display()
             );
         }
-        model.load_state(&checkpoint.state, checkpoint.steps)?;
+        beginning.say_what_differs(header, &device, &fingerprint, &progress);
     }
+    let (steps, taken) = match &beginning.header {
+        Some(header) => (header.steps, header.pictures),
+        None => (0, 0),
+    };
+    let left = left(&stages, steps, taken);
+    announce(&device, &pictures, &left, args.quiet)?;
     // Pictures that can't be read should be found before anything is written.
-    let present = stages.iter().find(|stage| model.steps() < stage.end);
-    let present = present.context("the run has no steps")?;
-    let material = Material::open(&pictures, present, model.steps(), args.quiet)?;
-    let dir = match &args.resume {
-        Some(run) => {
-            let dir = RunDir::open(run)?;
-            settings.run.out = run.clone();
-            dir.write_config(&settings)?;
-            dir
-        }
+    let present = left.first().context("the run has no steps")?;
+    let material = Material::open(&pictures, present, steps, args.quiet)?;
+    let Beginning {
+        mut settings,
+        changes,
+        place,
+        ..
+    } = beginning;
+    let (dir, lock) = match place {
+        Some(place) => place,
         None => RunDir::create(&mut settings)?,
     };
-    let training = Training {
-        metrics: dir.metrics(model.steps())?,
-        progress: Progress::start(total, args.quiet),
-        pictures,
-        model,
+    dir.write_config(&settings)?;
+    let mut history = History::open(&dir)?;
+    history.began(steps, total, &device, &fingerprint, &changes)?;
+    let run = Run {
         settings,
-        dir,
-        device,
+        pictures,
+        fingerprint,
+        stages,
         total,
-        unread: None,
+        dir,
+        _lock: lock,
+        history,
+        progress,
+        passed_over: BTreeSet::new(),
     };
-    training.train(&stages, material)
+    run.train(device, material)
+}
+
+/// What a run begins or goes on with.
+struct Beginning {
+    settings: Settings,
+    /// Of the checkpoint that it goes on from.
+    header: Option<Header>,
+    /// Options that it has otherwise from now on.
+    changes: Vec<String>,
+    /// Its folder, if there is one already.
+    place: Option<(RunDir, Lock)>,
+}
+
+impl Beginning {
+    fn new(args: &TrainArgs) -> Result<Self> {
+        let mut settings = Settings::resolve(args.config.as_deref(), &args.options)?;
+        settings.run.data = absolute(&settings.run.data)?;
+        Ok(Beginning {
+            settings,
+            header: None,
+            changes: Vec::new(),
+            place: None,
+        })
+    }
+
+    /// The settings of a run's newest checkpoint, with what its `config.toml` and the command line say
+    /// otherwise.
+    fn resumed(run: &Path, args: &TrainArgs, progress: &Progress) -> Result<Self> {
+        let dir = RunDir::open(run)?;
+        let lock = dir.lock()?;
+        let checkpoint = Checkpoint::newest(&dir, |damage| progress.say(damage))?;
+        let header = checkpoint.map(|checkpoint| checkpoint.header);
+        let config = dir.config();
+        let mut settings = match &header {
+            Some(header) => {
+                let text = fs::read_to_string(&config).unwrap_or_default();
+                if text.trim().is_empty() {
+                    progress.say(&format!(
+                        "{} is gone; going on with the settings of the checkpoint",
+                        config.display()
+                    ));
+                }
+                let settings = header.settings.with(&text, &args.options);
+                settings.with_context(|| {
+                    format!(
+                        "the options in {} and on the command line",
+                        config.display()
+                    )
+                })?
+            }
+            None => Settings::resolve(Some(&config), &args.options)?,
+        };
+        if args.options.data.is_some() {
+            settings.run.data = absolute(&settings.run.data)?;
+        }
+        settings.run.out = run.to_owned();
+        let changes = match &header {
+            Some(header) => settings.changes(&header.settings)?,
+            None => Vec::new(),
+        };
+        for change in &changes {
+            progress.say(&format!("from now on  {change}"));
+        }
+        Ok(Beginning {
+            settings,
+            header,
+            changes,
+            place: Some((dir, lock)),
+        })
+    }
+
+    /// Says why the run won't be bit for bit what it would have been without the break, if so.
+    fn say_what_differs(
+        &self,
+        header: &Header,
+        device: &Device,
+        fingerprint: &str,
+        progress: &Progress,
+    ) {
+        if header.fingerprint != fingerprint {
+            progress.say(&format!(
+                "the pictures have changed: {fingerprint} now, {} before; the run goes on with what is \
+                 there",
+                header.fingerprint
+            ));
+        }
+        let now = device.to_string();
+        if header.device != now {
+            progress.say(&format!(
+                "the run was computed on {} before and is on {now} now, which rounds otherwise",
+                header.device
+            ));
+        }
+    }
+}
+
+/// A path that means the same in another working folder. The empty one stays.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Ok(PathBuf::new());
+    }
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}
+
+/// What is left of stages after some steps, by which the run took so many pictures of each domain.
+fn left(stages: &[Stage], steps: u64, pictures: u64) -> Vec<Stage> {
+    let open = stages.iter().filter(|stage| stage.end > steps).cloned();
+    open.map(|stage| match stage.first <= steps {
+        true => stage.resumed(steps, pictures),
+        false => stage,
+    })
+    .collect()
 }
 
 /// The pictures that a stage trains on, and those that show how far it got.
@@ -167,171 +307,122 @@ fn steps_like(one: &Stage, stages: &[Stage]) -> f64 {
     stages.iter().map(|stage| steps(stage) * share(stage)).sum()
 }
 
-/// A run in progress.
-struct Training {
+/// A run with all that outlasts a fault of its device.
+struct Run {
     settings: Settings,
-    dir: RunDir,
-    device: Device,
-    model: CycleGan,
     pictures: Pictures,
-    metrics: Metrics,
-    progress: Progress,
+    fingerprint: String,
+    stages: Vec<Stage>,
     total: u64,
-    /// Losses of the last step, which are read when the next is on its way.
-    unread: Option<Unread>,
+    dir: RunDir,
+    _lock: Lock,
+    history: History,
+    progress: Progress,
+    /// Steps that are not to be taken, beside those that the checkpoint knows of.
+    passed_over: BTreeSet<u64>,
 }
 
-/// Losses that a step left on the device.
-struct Unread {
-    step: u64,
-    learning_rate: f32,
-    /// What the losses of generators and discriminators were multiplied with, in mixed precision.
-    loss_scales: Option<[f32; 2]>,
-    losses: LossesReading,
-}
-
-impl Training {
-    /// Takes the steps that are left, beginning with `material`.
-    fn train(mut self, stages: &[Stage], material: Material) -> Result<Ending> {
+impl Run {
+    /// Trains to the end. After a fault of the device, or a step that was rolled back, begins again from the
+    /// newest checkpoint: what it lacks comes out as it did the first time.
+    fn train(mut self, device: Device, material: Material) -> Result<Ending> {
         let begun = Instant::now();
         self.progress
             .line(&format!("run         {}", self.dir.path().display()));
-        let mut material = Some(material);
-        for (i, stage) in stages.iter().enumerate() {
-            let steps = self.model.steps();
-            if stage.end <= steps {
-                continue;
-            }
-            let material = match material.take() {
-                Some(material) => material,
-                None => Material::open(&self.pictures, stage, steps, self.progress.is_quiet())?,
+        let (mut device, mut material) = (Some(device), Some(material));
+        let (mut faults, mut newest) = (0, None);
+        let outcome = loop {
+            let error = match self.attempt(&mut device, material.take()) {
+                Ok(ending) => break Ok(ending),
+                Err(error) => error,
             };
-            self.begin(i, stages);
-            if self.go_through(stage, material)? == Ending::Interrupted {
-                return Ok(Ending::Interrupted);
+            let Some(fault) = Fault::of(&error, self.settings.run.on_nan) else {
+                break Err(error);
+            };
+            let reached = checkpoint::list(&self.dir)?.pop();
+            faults = if reached == newest { faults + 1 } else { 1 };
+            newest = reached;
+            if faults > MOST_FAULTS {
+                break Err(error.context(format!(
+                    "it went wrong {faults} times since the last checkpoint"
+                )));
             }
-        }
+            self.progress.say(&format!("{error:#}"));
+            let recovered = match fault {
+                Fault::Device => self.reopen(&mut device),
+                Fault::NotFinite(step) => {
+                    self.passed_over.insert(step);
+                    Ok(())
+                }
+            };
+            if let Err(error) = recovered {
+                break Err(error);
+            }
+            self.history.recovered(&format!("{error:#}"))?;
+        };
         self.progress.finish();
-        if !self.progress.is_quiet() {
-            self.say_goodbye(begun.elapsed());
+        let step = checkpoint::list(&self.dir)?
+            .last()
+            .and_then(|path| checkpoint::steps_of(path));
+        // A full disk or the like is told by the error that ended the run.
+        let _ = self.history.ended(step.unwrap_or(0), &outcome);
+        match outcome {
+            Ok(Ending::Finished) if !self.progress.is_quiet() => self.say_goodbye(begun.elapsed()),
+            Err(error) => return Err(error.context(self.how_to_go_on())),
+            Ok(_) => {}
         }
-        Ok(Ending::Finished)
+        outcome
     }
 
-    /// Makes ready for a stage.
-    fn begin(&mut self, i: usize, stages: &[Stage]) {
-        let Stage { end, config, .. } = &stages[i];
-        let steps = self.model.steps();
-        self.model.change_size(config.size);
-        if stages.len() > 1 {
-            self.progress.line(&format!(
-                "stage {} of {}: {3}×{3}, batch {4}, steps {} to {end}",
-                i + 1,
-                stages.len(),
-                steps + 1,
-                config.size,
-                config.batch,
-            ));
-        }
-        let end = *end as f64 + steps_like(&stages[i], &stages[i + 1..]);
-        self.progress.stage(steps, config.batch, end);
-    }
-
-    /// Takes the steps of a stage.
-    fn go_through(&mut self, stage: &Stage, material: Material) -> Result<Ending> {
-        let Material {
-            mut loader,
-            samples,
-        } = material;
-        let sample = |run: &Self| samples.write(&run.model, &run.dir, &run.device);
-        if self.model.steps() == 0 {
-            sample(self)?;
-        }
-        while self.model.steps() < stage.end {
-            self.step(stage, loader.next()?)?;
-            let step = self.model.steps();
-            let is_last = step == self.total;
-            let stop = interrupt::is_requested();
-            let sample_due = step.is_multiple_of(self.settings.run.sample_every);
-            let checkpoint_due = step.is_multiple_of(self.settings.run.checkpoint_every);
-            if step == stage.end || stop || checkpoint_due {
-                // A step whose losses are no numbers must not become a checkpoint.
-                self.record_losses()?;
-            }
-            if sample_due || step == EARLY_SAMPLE || is_last || stop {
-                sample(self)?;
-            }
-            if checkpoint_due || is_last || stop {
-                checkpoint::save(&self.dir, &self.model, &self.settings)?;
-            }
-            if stop && !is_last {
-                self.progress.finish();
-                let run = self.dir.path().display();
-                eprintln!(
-                    "stopped after step {step} of {}; the run is saved",
-                    self.total
-                );
-                eprintln!("go on with: cargo run -p trainer -- --resume {run}");
-                return Ok(Ending::Interrupted);
-            }
-        }
-        Ok(Ending::Finished)
-    }
-
-    fn step(&mut self, stage: &Stage, batch: Batch) -> Result<()> {
-        let config = &stage.config;
-        let shape = [config.batch, 3, config.size, config.size];
-        let learning_rate = config.learning_rate_at(batch.step, self.pictures.lens());
-        let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
-        let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
-        let scales = self.model.loss_scales();
-        let losses = self.model.step(&real_a, &real_b, learning_rate)?;
-        let losses = losses.read_later()?;
-        self.record_losses()?;
-        let step = batch.step + 1;
-        self.say_what_was_skipped(step, scales);
-        self.unread = Some(Unread {
-            step,
-            learning_rate,
-            loss_scales: scales.map(|scales| scales.map(|scale| scale.factor())),
-            losses,
-        });
+    /// A fresh device in place of one that failed.
+    fn reopen(&self, device: &mut Option<Device>) -> Result<()> {
+        let known = device.take().map(|old| old.choices()).unwrap_or_default();
+        let run = &self.settings.run;
+        let fresh = devices::open(&run.device, run.autotune, &known)
+            .context("the device failed, and can't be opened again")?;
+        self.progress
+            .say(&format!("going on from the last checkpoint on {fresh}"));
+        *device = Some(fresh);
         Ok(())
     }
 
-    /// Names the networks that a step left as they were, given how losses were scaled before it.
-    fn say_what_was_skipped(&self, step: u64, before: Option<[LossScale; 2]>) {
-        let (Some(before), Some(after)) = (before, self.model.loss_scales()) else {
-            return;
-        };
-        for (i, networks) in ["generators", "discriminators"].into_iter().enumerate() {
-            if after[i].skipped() > before[i].skipped() {
-                self.progress.line(&format!(
-                    "step {step}: a gradient overflowed half precision; the {networks} stay as they \
-                     are, the loss scale is now {}",
-                    after[i].factor()
-                ));
-            }
-        }
+    fn how_to_go_on(&self) -> String {
+        format!(
+            "the run ended before its time; go on from its last checkpoint with `cargo run -p trainer -- \
+             --resume {}`, where --device cpu takes the processor",
+            self.dir.path().display()
+        )
     }
 
-    /// Waits for the last step's losses, if they were not read yet, and writes them down.
-    fn record_losses(&mut self) -> Result<()> {
-        let Some(Unread {
-            step,
-            learning_rate,
-            loss_scales,
-            losses,
-        }) = self.unread.take()
-        else {
-            return Ok(());
+    /// Trains from the newest checkpoint, or the beginning.
+    fn attempt(
+        &mut self,
+        device: &mut Option<Device>,
+        material: Option<Material>,
+    ) -> Result<Ending> {
+        let device = device.as_ref().context("there is no device")?.clone();
+        let mut model = CycleGan::new(&self.settings.model, &device)?;
+        let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
+        if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {
+            let Header { steps, .. } = checkpoint.header;
+            model.load_state(&checkpoint.state(&device)?, steps)?;
+            pictures = checkpoint.header.pictures;
+            passed_over.extend(checkpoint.header.passed_over);
+        }
+        let steps = model.steps();
+        checkpoint::set_aside(&self.dir, steps)?;
+        let stages = left(&self.stages, steps, pictures);
+        let training = Training {
+            metrics: self.dir.metrics(steps)?,
+            health: Health::new(self.settings.model.gan_mode),
+            run: self,
+            passed_over,
+            model,
+            device,
+            unread: None,
+            skipped: 0,
         };
-        let losses = losses.wait()?;
-        check_finite(&losses, step)?;
-        self.metrics
-            .append(step, &losses, learning_rate, loss_scales)?;
-        self.progress.step(step, &losses);
-        Ok(())
+        training.train(&stages, material)
     }
 
     fn say_goodbye(&self, took: Duration) {
@@ -349,17 +440,274 @@ impl Training {
     }
 }
 
-/// Numbers that are none would be trained into every weight.
-fn check_finite(losses: &Losses<f32>, step: u64) -> Result<()> {
-    let broken = losses
-        .named()
-        .into_iter()
-        .find(|(_, value)| !value.is_finite());
-    if let Some((name, value)) = broken {
-        bail!(
-            "the loss {name} became {value} in step {step}; the checkpoints before it are whole. \
-             A lower --learning-rate usually helps"
-        );
+/// A run on a device.
+struct Training<'a> {
+    run: &'a mut Run,
+    device: Device,
+    model: CycleGan,
+    metrics: Lines,
+    health: Health,
+    passed_over: BTreeSet<u64>,
+    /// What the last step gave, which is read when the next is on its way.
+    unread: Option<Unread>,
+    /// Steps skipped or passed over since the last that was not.
+    skipped: u32,
+}
+
+/// What a step left on the device.
+struct Unread {
+    step: u64,
+    learning_rate: f32,
+    /// What the losses of generators and discriminators were multiplied with, in mixed precision.
+    loss_scales: Option<[f32; 2]>,
+    files: Vec<[PathBuf; 2]>,
+    outcome: OutcomeReading,
+    /// Of a sample sheet after the step.
+    statistics: Option<Statistics>,
+}
+
+impl Training<'_> {
+    /// Takes the steps that are left; `material` is that of the first stage, if it was opened already.
+    fn train(mut self, stages: &[Stage], mut material: Option<Material>) -> Result<Ending> {
+        let all = self.run.stages.len();
+        for (i, stage) in stages.iter().enumerate() {
+            let steps = self.model.steps();
+            let quiet = self.run.progress.is_quiet();
+            let material = match material.take() {
+                Some(material) => material,
+                None => Material::open(&self.run.pictures, stage, steps, quiet)?,
+            };
+            self.model.change_size(stage.config.size);
+            let progress = &mut self.run.progress;
+            if all > 1 {
+                let Stage { end, config, .. } = stage;
+                progress.line(&format!(
+                    "stage {} of {all}: {2}×{2}, batch {3}, steps {1} to {end}",
+                    all - stages.len() + i + 1,
+                    steps + 1,
+                    config.size,
+                    config.batch,
+                ));
+            }
+            let end = stage.end as f64 + steps_like(stage, &stages[i + 1..]);
+            progress.stage(steps, self.run.total, stage.config.batch, end);
+            if self.go_through(stage, material)? == Ending::Interrupted {
+                return Ok(Ending::Interrupted);
+            }
+        }
+        Ok(Ending::Finished)
     }
-    Ok(())
+
+    /// Takes the steps of a stage.
+    fn go_through(&mut self, stage: &Stage, material: Material) -> Result<Ending> {
+        let Material {
+            mut loader,
+            samples,
+        } = material;
+        if self.model.steps() == 0 {
+            self.sample(&samples)?;
+        }
+        while self.model.steps() < stage.end {
+            let batch = loader.next()?;
+            match self.passed_over.contains(&(batch.step + 1)) {
+                true => self.pass_over(&batch)?,
+                false => self.step(stage, batch)?,
+            }
+            let settings = &self.run.settings.run;
+            let step = self.model.steps();
+            let is_last = step == self.run.total;
+            let stop = interrupt::is_requested();
+            let is_due = |every: u64| step.is_multiple_of(every);
+            let sample_due = is_due(settings.sample_every) || step == EARLY_SAMPLE || is_last;
+            let checkpoint_due = is_due(settings.checkpoint_every) || is_last || stop;
+            // Networks may be beyond help where steps are skipped; the last good ones must not make room.
+            let checkpoint_due = checkpoint_due && (self.skipped == 0 || is_last || stop);
+            if sample_due {
+                let statistics = self.sample(&samples)?;
+                if let Some(unread) = &mut self.unread {
+                    unread.statistics = statistics;
+                }
+            }
+            if checkpoint_due || step == stage.end {
+                // A step whose losses are no numbers must not become a checkpoint.
+                self.record()?;
+            }
+            if checkpoint_due {
+                self.save(stage)?;
+            }
+            if stop && !is_last {
+                self.run.progress.finish();
+                eprintln!(
+                    "stopped after step {step} of {}; the run is saved",
+                    self.run.total
+                );
+                let run = self.run.dir.path().display();
+                eprintln!("go on with: cargo run -p trainer -- --resume {run}");
+                return Ok(Ending::Interrupted);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Writes a sample sheet.
+    fn sample(&self, samples: &Samples) -> Result<Option<Statistics>> {
+        let Run { dir, progress, .. } = &*self.run;
+        let (sheet, statistics) = samples.translate(&self.model, &self.device)?;
+        let path = dir.samples().join(format!("{:06}.png", self.model.steps()));
+        disk::patiently(progress, || Ok(images::save_png(&path, &sheet)?))?;
+        Ok(statistics)
+    }
+
+    /// Writes a checkpoint.
+    fn save(&mut self, stage: &Stage) -> Result<()> {
+        let run = &*self.run;
+        let steps = self.model.steps();
+        let header = Header {
+            settings: run.settings.clone(),
+            steps,
+            pictures: stage.pictures_before(steps),
+            passed_over: self.passed_over.clone(),
+            kernels: self.device.choices(),
+            device: self.device.to_string(),
+            fingerprint: run.fingerprint.clone(),
+        };
+        let state = self.model.state()?;
+        self.metrics.sync()?;
+        disk::patiently(&run.progress, || {
+            checkpoint::save(&run.dir, &state, &header)
+        })
+    }
+
+    fn step(&mut self, stage: &Stage, batch: Batch) -> Result<()> {
+        let config = &stage.config;
+        let shape = [config.batch, 3, config.size, config.size];
+        let learning_rate = config.learning_rate_at(batch.step, self.run.pictures.lens());
+        let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
+        let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
+        let scales = self.model.loss_scales();
+        let outcome = self.model.step(&real_a, &real_b, learning_rate)?;
+        let outcome = outcome.read_later()?;
+        self.record()?;
+        let step = batch.step + 1;
+        self.say_what_overflowed(step, scales);
+        self.unread = Some(Unread {
+            step,
+            learning_rate,
+            loss_scales: scales.map(|scales| scales.map(|scale| scale.factor())),
+            files: batch.files,
+            outcome,
+            statistics: None,
+        });
+        Ok(())
+    }
+
+    /// Lets a step's pictures go by.
+    fn pass_over(&mut self, batch: &Batch) -> Result<()> {
+        self.record()?;
+        self.model.pass_over();
+        self.skipped += 1;
+        let line = Map::from_iter([
+            ("step".to_owned(), Value::from(batch.step + 1)),
+            ("passed_over".to_owned(), true.into()),
+        ]);
+        disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))
+    }
+
+    /// Names the networks that a step left as they were, given how losses were scaled before it.
+    fn say_what_overflowed(&self, step: u64, before: Option<[LossScale; 2]>) {
+        let (Some(before), Some(after)) = (before, self.model.loss_scales()) else {
+            return;
+        };
+        for (i, networks) in ["generators", "discriminators"].into_iter().enumerate() {
+            if after[i].skipped() > before[i].skipped() {
+                self.run.progress.line(&format!(
+                    "step {step}: a gradient overflowed half precision; the {networks} stay as they \
+                     are, the loss scale is now {}",
+                    after[i].factor()
+                ));
+            }
+        }
+    }
+
+    /// Waits for what the last step gave, if it was not read yet, and writes it down.
+    fn record(&mut self) -> Result<()> {
+        let Some(unread) = self.unread.take() else {
+            return Ok(());
+        };
+        let is_mixed = unread.loss_scales.is_some();
+        let outcome = unread.outcome.wait()?;
+        if let Some(what) = not_finite(&outcome, is_mixed) {
+            let not_finite = NotFinite::new(unread.step, what, &unread.files);
+            self.skipped += 1;
+            if self.skipped > MOST_SKIPPED {
+                bail!(
+                    "{not_finite}. It was so for {MOST_SKIPPED} steps before, too, and will stay so"
+                );
+            }
+            if self.run.settings.run.on_nan != OnNan::Skip {
+                return Err(not_finite.into());
+            }
+            self.run
+                .progress
+                .say(&format!("{not_finite}; the step is skipped"));
+        } else {
+            self.skipped = 0;
+        }
+        let mut line = Map::new();
+        line.insert("step".into(), unread.step.into());
+        let terms = outcome
+            .named()
+            .into_iter()
+            .map(|(name, value)| (name, *value));
+        let scales = ["loss_scale_G", "loss_scale_D"].into_iter();
+        let scales = scales.zip(unread.loss_scales.into_iter().flatten());
+        let shown = unread.statistics.iter().flat_map(Statistics::named);
+        for (name, value) in terms
+            .chain([("learning_rate", unread.learning_rate)])
+            .chain(scales)
+            .chain(shown)
+        {
+            line.insert(name.into(), value.into());
+        }
+        disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))?;
+        let mut noticed = self.health.step(&outcome.losses);
+        noticed.extend(
+            unread
+                .statistics
+                .iter()
+                .flat_map(|statistics| self.health.sampled(statistics)),
+        );
+        for advice in noticed {
+            self.run
+                .progress
+                .line(&format!("step {}: {advice}", unread.step));
+        }
+        self.run.progress.step(unread.step, &outcome.losses);
+        Ok(())
+    }
+}
+
+/// Which of a step's numbers are not finite, if any. In mixed precision gradients may overflow now and then;
+/// the loss scale sees to that.
+fn not_finite(outcome: &Outcome<f32>, is_mixed: bool) -> Option<String> {
+    let mut broken = String::new();
+    let gradients = outcome
+        .gradient_norms
+        .iter()
+        .zip(["the generators", "the discriminators"]);
+    for (name, value) in outcome.losses.named() {
+        if !value.is_finite() {
+            let _ = write!(broken, "{}the loss {name} ({value})", comma(&broken));
+        }
+    }
+    for (norm, networks) in gradients {
+        if !norm.is_finite() && !is_mixed {
+            let _ = write!(broken, "{}the gradient of {networks}", comma(&broken));
+        }
+    }
+    (!broken.is_empty()).then_some(broken)
+}
+
+fn comma(before: &str) -> &'static str {
+    if before.is_empty() { "" } else { ", " }
 }

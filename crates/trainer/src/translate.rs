@@ -12,9 +12,10 @@ use indicatif::ProgressBar;
 use nn::Module;
 use tensor::{Device, Tensor, no_grad};
 
+use crate::checkpoint::Checkpoint;
 use crate::cli::{Direction, TranslateArgs};
 use crate::train::Ending;
-use crate::{checkpoint, interrupt, report};
+use crate::{interrupt, report};
 
 /// Translates a picture or a folder of pictures.
 ///
@@ -28,9 +29,9 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         true => images::list(&args.input)?,
         false => vec![args.input.clone()],
     };
-    let checkpoint = checkpoint::load(&args.run, &device)?;
-    let model = CycleGan::new(&checkpoint.settings.model, &device)?;
-    model.load_networks(&checkpoint.state)?;
+    let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
+    let model = CycleGan::new(&checkpoint.header.settings.model, &device)?;
+    model.load_networks(&checkpoint.state(&device)?)?;
     let generator = match args.direction {
         Direction::AtoB => model.a_to_b(),
         Direction::BtoA => model.b_to_a(),

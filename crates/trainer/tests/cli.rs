@@ -1,108 +1,12 @@
 //! The program as its user meets it: runs that work, and what bad input gets: one paragraph that
 //! names the thing and what to do, exit status 1 (2 for usage), no panic, nothing half-written.
 
+mod scratch;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use images::RgbImage;
-use tempfile::TempDir;
-
-/// Flags of a run that takes a second.
-const SMALL: &str = "--size 32 --load-size 36 --ngf 4 --ndf 4 --steps 4 --sample-every 2 \
-                     --checkpoint-every 2 --device cpu --quiet";
-
-struct Scratch(TempDir);
-
-impl Scratch {
-    /// A folder with a small data set in `data`.
-    fn new() -> Self {
-        let scratch = Scratch(tempfile::tempdir().unwrap());
-        for (i, name) in ["trainA", "trainB", "testA", "testB"]
-            .into_iter()
-            .enumerate()
-        {
-            let folder = scratch.path("data").join(name);
-            fs::create_dir_all(&folder).unwrap();
-            for j in 0..3 {
-                picture(40 + 3 * j, 40, i as u32)
-                    .save(folder.join(format!("{j}.png")))
-                    .unwrap();
-            }
-        }
-        scratch
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn trainer(&self, args: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-        command
-            .current_dir(self.0.path())
-            .args(args.split_whitespace());
-        command.env_remove("HENSHIN_DEVICE").output().unwrap()
-    }
-
-    fn succeeds(&self, args: &str) -> Output {
-        let output = self.trainer(args);
-        assert!(output.status.success(), "{args}: {}", stderr(&output));
-        output
-    }
-
-    /// The message of a call that must fail as user errors do.
-    fn fails(&self, args: &str, names: &[&str]) -> String {
-        let output = self.trainer(args);
-        let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{args}: {message}");
-        assert!(!message.contains("panicked"), "{message}");
-        let lines: Vec<&str> = message
-            .lines()
-            .filter(|line| line.starts_with("error: "))
-            .collect();
-        assert_eq!(lines.len(), 1, "one paragraph: {message}");
-        for name in names {
-            assert!(
-                lines[0].contains(name),
-                "{args} does not name {name}: {message}"
-            );
-        }
-        message
-    }
-
-    fn train(&self, run: &str) {
-        self.succeeds(&format!("--data data --out {run} {SMALL}"));
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        images::Rgb([
-            (x * 5 + seed * 40) as u8,
-            (y * 6) as u8,
-            ((x ^ y) * 4) as u8,
-        ])
-    })
-}
-
-fn files(folder: &Path) -> Vec<String> {
-    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| name(entry.unwrap()))
-        .collect();
-    names.sort();
-    names
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use scratch::{SMALL, Scratch, files, picture, stderr, stdout, tensors};
 
 #[test]
 fn a_run_leaves_what_the_readme_says() {
@@ -111,7 +15,14 @@ fn a_run_leaves_what_the_readme_says() {
     let run = scratch.path("run");
     assert_eq!(
         files(&run),
-        ["checkpoints", "config.toml", "metrics.jsonl", "samples"]
+        [
+            "checkpoints",
+            "config.toml",
+            "history.jsonl",
+            "lock",
+            "metrics.jsonl",
+            "samples"
+        ]
     );
     assert_eq!(
         files(&run.join("samples")),
@@ -119,7 +30,7 @@ fn a_run_leaves_what_the_readme_says() {
     );
     assert_eq!(
         files(&run.join("checkpoints")),
-        ["000002.safetensors", "000004.safetensors"]
+        ["000002.safetensors", "000004.safetensors", "latest"]
     );
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = metrics
@@ -231,12 +142,6 @@ fn stages_train_the_same_networks_on_larger_and_larger_pictures() {
     scratch.fails(&with("32:3", "--steps 5"), &["steps = 5", "32:3"]);
     scratch.fails(&with("32:3", "--epochs 5"), &["epochs = 5", "32:3"]);
     assert!(!scratch.path("two").exists(), "nothing half-written");
-}
-
-/// What follows a checkpoint's header, which names the run's folder.
-fn tensors(checkpoint: &[u8]) -> &[u8] {
-    let header = u64::from_le_bytes(checkpoint[..8].try_into().unwrap());
-    &checkpoint[8 + header as usize..]
 }
 
 #[test]
@@ -494,9 +399,10 @@ fn runs_and_checkpoints_that_are_not_there_or_broken() {
     scratch.train("run");
     let newest = scratch.path("run/checkpoints/000004.safetensors");
     let whole = fs::read(&newest).unwrap();
+    let named = translate("run/checkpoints/000004.safetensors");
     for len in [0, 7, 5000, whole.len() - 1] {
         fs::write(&newest, &whole[..len]).unwrap();
-        scratch.fails(&translate("run"), &["000004.safetensors", "cut short"]);
+        scratch.fails(&named, &["000004.safetensors", "cut short"]);
     }
     assert!(!scratch.path("out").exists(), "nothing half-written");
     scratch.fails(
@@ -552,9 +458,9 @@ fn ctrl_c_saves_says_how_to_go_on_and_exits_130() {
         stderr(&output)
     );
     let steps = fs::read_to_string(&metrics).unwrap().lines().count();
-    let newest = files(&scratch.path("run/checkpoints")).pop().unwrap();
+    let latest = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
     assert_eq!(
-        newest,
+        latest.trim(),
         format!("{steps:06}.safetensors"),
         "the last step is saved"
     );

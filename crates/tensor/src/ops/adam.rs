@@ -8,20 +8,19 @@ use crate::op::refuse;
 use crate::ops::{Case, Family, Values, draw};
 use crate::{Array, Backward, Cost, CpuArray, Error, GpuArray, Op, Result, Shape, Tensor, apply};
 
-/// Inputs: the moments, 2×len (first m, then v), and a gradient of len values, which `factor` makes g.
-/// Output: the moments after it, m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g².
+/// Inputs: the moments, 2×len (first m, then v), a gradient of len values, and a
+/// [gate](crate::ops::GradientGate), whose factor makes it g. Output: the moments after it,
+/// m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g²; those before it if the gate is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamMoments {
     /// β₁
     pub beta1: f32,
     /// β₂
     pub beta2: f32,
-    /// What the gradient is multiplied with; 1 for none.
-    pub factor: f32,
 }
 
-/// Inputs: a parameter of len values and its moments, 2×len. Output: the parameter after step t,
-/// p − rate·m / (√v · `v_scale` + eps), where rate = lr / (1 − β₁ᵗ) and v_scale = 1 / √(1 − β₂ᵗ)
+/// Inputs: a parameter of len values, its moments, 2×len, and a gate. Output: the parameter after step t, or
+/// before it if the gate is closed: p − rate·m / (√v · `v_scale` + eps), where rate = lr / (1 − β₁ᵗ) and v_scale = 1 / √(1 − β₂ᵗ)
 /// correct the moments' start at zero.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamUpdate {
@@ -39,7 +38,6 @@ struct MomentsParams {
     len: u32,
     beta1: f32,
     beta2: f32,
-    factor: f32,
 }
 
 #[repr(C)]
@@ -56,8 +54,8 @@ impl AdamMoments {
     ///
     /// # Errors
     /// When the moments are not 2×len for a gradient of len values.
-    pub fn apply(self, moments: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        apply(self, &[moments, grad])
+    pub fn apply(self, moments: &Tensor, grad: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        apply(self, &[moments, grad, gate])
     }
 }
 
@@ -66,8 +64,8 @@ impl AdamUpdate {
     ///
     /// # Errors
     /// When the moments are not 2×len for a parameter of len values.
-    pub fn apply(self, parameter: &Tensor, moments: &Tensor) -> Result<Tensor> {
-        apply(self, &[parameter, moments])
+    pub fn apply(self, parameter: &Tensor, moments: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        apply(self, &[parameter, moments, gate])
     }
 }
 
@@ -78,6 +76,9 @@ fn check(op: &'static str, inputs: &[Shape], moments: Shape, values: Shape) -> R
             inputs,
             format!("the moments must be 2×{}", values.len()),
         );
+    }
+    if inputs[2].dims() != [2] {
+        return refuse(op, inputs, "a gate has two values");
     }
     Ok(())
 }
@@ -93,11 +94,11 @@ impl Op for AdamMoments {
     }
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
-        let AdamMoments {
-            beta1,
-            beta2,
-            factor,
-        } = *self;
+        let AdamMoments { beta1, beta2 } = *self;
+        let factor = inputs[2].data[0];
+        if factor < 0.0 {
+            return out.data.copy_from_slice(inputs[0].data);
+        }
         let g = inputs[1].data;
         let (m, v) = inputs[0].data.split_at(g.len());
         let (m_out, v_out) = out.data.split_at_mut(g.len());
@@ -122,24 +123,15 @@ impl Op for AdamMoments {
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let kernel = &shaders::optim::ADAM_MOMENTS;
-        let AdamMoments {
-            beta1,
-            beta2,
-            factor,
-        } = *self;
+        let AdamMoments { beta1, beta2 } = *self;
         let [len] = extents(kernel, [inputs[1].shape.len()])?;
         let launch = Launch {
             gpu,
             kernel,
             overrides: &[],
-            buffers: &[inputs[0].data, inputs[1].data, out.data],
+            buffers: &[inputs[0].data, inputs[1].data, inputs[2].data, out.data],
         };
-        let params = MomentsParams {
-            len,
-            beta1,
-            beta2,
-            factor,
-        };
+        let params = MomentsParams { len, beta1, beta2 };
         launch.invocations(&params, inputs[1].shape.len())
     }
 
@@ -164,6 +156,9 @@ impl Op for AdamUpdate {
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let AdamUpdate { rate, v_scale, eps } = *self;
+        if inputs[2].data[0] < 0.0 {
+            return out.data.copy_from_slice(inputs[0].data);
+        }
         let (m, v) = inputs[1].data.split_at(inputs[0].data.len());
         map3(
             inputs[0].data,
@@ -183,7 +178,7 @@ impl Op for AdamUpdate {
             gpu,
             kernel,
             overrides: &[],
-            buffers: &[inputs[0].data, inputs[1].data, out.data],
+            buffers: &[inputs[0].data, inputs[1].data, inputs[2].data, out.data],
         };
         let params = UpdateParams {
             len,
@@ -204,35 +199,39 @@ impl Op for AdamUpdate {
 }
 
 pub(super) fn family() -> Family {
-    fn moments(shape: [usize; 4]) -> Case {
-        let len = shape.iter().product();
-        Case::new(
-            AdamMoments {
-                beta1: 0.5,
-                beta2: 0.999,
-                factor: 0.25,
-            },
-            [[2, len].into(), shape.into()],
-        )
-        .values(0, Values::Uniform(0.0, 1.0))
-        .derivatives(0)
-        .halves(0)
+    // Two values in [0, 1): an open gate; in [−1, 0): a closed one.
+    fn gated(case: Case, gate: [f32; 2]) -> Case {
+        case.values(2, Values::Uniform(gate[0], gate[1]))
+            .derivatives(0)
+            .halves(0)
     }
-    fn update(shape: [usize; 4]) -> Case {
+    const OPEN: [f32; 2] = [0.0, 1.0];
+    const CLOSED: [f32; 2] = [-1.0, 0.0];
+    fn moments(shape: [usize; 4], gate: [f32; 2]) -> Case {
+        let len = shape.iter().product();
+        let op = AdamMoments {
+            beta1: 0.5,
+            beta2: 0.999,
+        };
+        let case = Case::new(op, [[2, len].into(), shape.into(), [2].into()]);
+        gated(case.values(0, Values::Uniform(0.0, 1.0)), gate)
+    }
+    fn update(shape: [usize; 4], gate: [f32; 2]) -> Case {
         let len = shape.iter().product();
         let op = AdamUpdate {
             rate: 4e-4,
             v_scale: 31.6,
             eps: 1e-8,
         };
-        Case::new(op, [shape.into(), [2, len].into()])
-            .values(1, Values::Uniform(0.0, 1.0))
-            .derivatives(0)
-            .halves(0)
+        let case = Case::new(op, [shape.into(), [2, len].into(), [2].into()]);
+        gated(case.values(1, Values::Uniform(0.0, 1.0)), gate)
     }
     Family {
         name: "adam",
-        cases: || vec![moments([3, 2, 3, 3]), update([3, 2, 3, 3])],
+        cases: || {
+            let both = |gate| [moments([3, 2, 3, 3], gate), update([3, 2, 3, 3], gate)];
+            [both(OPEN), both(CLOSED)].concat()
+        },
         random: |rng| {
             let shape = [
                 draw(rng, 1..=9),
@@ -240,8 +239,11 @@ pub(super) fn family() -> Family {
                 draw(rng, 1..=5),
                 draw(rng, 1..=5),
             ];
-            [moments, update][draw(rng, 0..=1)](shape)
+            [moments, update][draw(rng, 0..=1)](shape, OPEN)
         },
-        benches: || vec![moments([256, 256, 3, 3]), update([256, 256, 3, 3])],
+        benches: || {
+            let shape = [256, 256, 3, 3];
+            vec![moments(shape, OPEN), update(shape, OPEN)]
+        },
     }
 }

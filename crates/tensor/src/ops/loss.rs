@@ -104,36 +104,8 @@ impl Op for Loss {
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
-        let kernel = &shaders::loss::LOSS;
-        let len = inputs[0].shape.len();
-        // Some hundred workgroups at most, 16 values or more for each invocation.
-        let share = len.div_ceil(512).max(16 * 256);
-        let partials = len.div_ceil(share).max(1);
-        let partial = match partials {
-            1 => None,
-            _ => Some(gpu.alloc(partials)?),
-        };
-        let scale = 1.0 / len as f32;
-        let launch = Launch {
-            gpu,
-            kernel,
-            overrides: &[("KIND", self.kind().into())],
-            buffers: &[
-                inputs[0].data,
-                inputs[1].data,
-                partial.as_ref().unwrap_or(out.data),
-            ],
-        };
-        let [len, share] = extents(kernel, [len, share])?;
-        launch.workgroups(&Params { len, share, scale }, partials)?;
-        let Some(partial) = partial else {
-            return Ok(());
-        };
-        let sums = Sums {
-            kept: [(1, 0), (1, 0)],
-            summed: [(1, 0), (partials, 1)],
-        };
-        sums.run(gpu, &partial, out.data)
+        let scale = 1.0 / inputs[0].shape.len() as f32;
+        reduce(gpu, self.kind(), [inputs[0], inputs[1]], scale, out)
     }
 
     fn reads(&self) -> Reads {
@@ -156,6 +128,41 @@ impl Op for Loss {
     fn cost(&self, inputs: &[Shape], out: Shape) -> Cost {
         Cost::bandwidth(inputs, out).with_flops(3.0 * inputs[0].len() as f64)
     }
+}
+
+/// Has a GPU sum what the kernel's `kind` makes of two inputs, value by value, and scale the sum.
+pub(super) fn reduce(
+    gpu: &gpu::Context,
+    kind: u32,
+    [p, t]: [GpuArray<'_>; 2],
+    scale: f32,
+    out: GpuArray<'_>,
+) -> Result<()> {
+    let kernel = &shaders::loss::LOSS;
+    let len = p.shape.len();
+    // Some hundred workgroups at most, 16 values or more for each invocation.
+    let share = len.div_ceil(512).max(16 * 256);
+    let partials = len.div_ceil(share).max(1);
+    let partial = match partials {
+        1 => None,
+        _ => Some(gpu.alloc(partials)?),
+    };
+    let launch = Launch {
+        gpu,
+        kernel,
+        overrides: &[("KIND", kind.into())],
+        buffers: &[p.data, t.data, partial.as_ref().unwrap_or(out.data)],
+    };
+    let [len, share] = extents(kernel, [len, share])?;
+    launch.workgroups(&Params { len, share, scale }, partials)?;
+    let Some(partial) = partial else {
+        return Ok(());
+    };
+    let sums = Sums {
+        kept: [(1, 0), (1, 0)],
+        summed: [(1, 0), (partials, 1)],
+    };
+    sums.run(gpu, &partial, out.data)
 }
 
 impl Op for LossGrad {

@@ -15,6 +15,8 @@ mod conv_transpose2d;
 mod depthwise_conv2d;
 mod expand;
 mod fill;
+mod finite_or_zero;
+mod gradient_gate;
 mod instance_norm;
 mod loss;
 mod matmul;
@@ -28,6 +30,7 @@ mod upsample;
 
 pub use activation::Activation;
 pub use adam::{AdamMoments, AdamUpdate};
+pub use gradient_gate::GradientGate;
 pub use loss::Loss;
 pub use pad::PadMode;
 pub use registry::{Case, Family, Input, Values};
@@ -51,6 +54,8 @@ pub fn registry() -> Vec<Family> {
         conv_transpose2d::family(),
         depthwise_conv2d::family(),
         expand::family(),
+        finite_or_zero::family(),
+        gradient_gate::family(),
         instance_norm::family(),
         loss::family(),
         matmul::family(),

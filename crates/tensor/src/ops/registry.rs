@@ -57,6 +57,8 @@ pub enum Values {
     /// A shuffled ladder around zero in steps of four: no finite difference changes which of some values is
     /// the largest.
     Apart,
+    /// Standard normal, but for every fifth value: infinities and NaN by turns.
+    SomeNotFinite,
 }
 
 impl Case {
@@ -149,6 +151,10 @@ impl Input {
                     let size: f32 = rng.random_range(0.3..1.3);
                     if i % 2 == 0 { size } else { -size }
                 }
+                Values::SomeNotFinite if i % 5 == 4 => {
+                    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i / 5 % 3]
+                }
+                Values::SomeNotFinite => rng.sample(StandardNormal),
                 Values::Apart => 4.0 * places[i] as f32 - 2.0 * len as f32,
             })
             .collect()

@@ -1,0 +1,197 @@
+//! What usually goes wrong in training, noticed from numbers that are there anyway, with what usually helps.
+
+use cyclegan::Losses;
+use nn::GanMode;
+
+use crate::sample::Statistics;
+
+/// Steps over which losses are looked at.
+const WINDOW: u64 = 200;
+
+/// A discriminator whose mean loss is below this share of what guessing gives makes no mistakes.
+const SURE: f32 = 0.04;
+/// One whose losses deviate from what guessing gives by less than this share of it answers all alike.
+const BLIND: f32 = 0.01;
+/// Brightness that correlates less with that of the input is inverted.
+const INVERTED: f32 = -0.3;
+/// Translations that vary less, as a share of their inputs, are all the same.
+const MONOTONOUS: f32 = 0.03;
+
+/// What was noticed of a run. Each thing is said once, and again only when it had gone away.
+pub struct Health {
+    /// The loss of a discriminator that guesses.
+    guessing: f32,
+    /// Of D_A and D_B.
+    discriminators: [Window; 2],
+    inverted: [bool; 2],
+    monotonous: [bool; 2],
+}
+
+/// The losses of a discriminator over some steps.
+#[derive(Default)]
+struct Window {
+    steps: u64,
+    sum: f32,
+    /// The largest distance from guessing.
+    off: f32,
+    is_sure: bool,
+    is_blind: bool,
+}
+
+impl Health {
+    /// Nothing noticed yet.
+    pub fn new(gan_mode: GanMode) -> Self {
+        Health {
+            guessing: match gan_mode {
+                GanMode::Lsgan => 0.25,
+                GanMode::Vanilla => std::f32::consts::LN_2,
+            },
+            discriminators: Default::default(),
+            inverted: [false; 2],
+            monotonous: [false; 2],
+        }
+    }
+
+    /// Takes note of a step's losses.
+    pub fn step(&mut self, losses: &Losses<f32>) -> Vec<String> {
+        let mut said = Vec::new();
+        let each = [("D_A", "G_A", losses.D_A), ("D_B", "G_B", losses.D_B)];
+        for ((d, g, loss), window) in each.into_iter().zip(&mut self.discriminators) {
+            let [sure, blind] = window.push(loss, self.guessing);
+            if sure {
+                said.push(format!(
+                    "{d} tells every fake from a picture (its loss was {SURE} of a guess's or less for {WINDOW} \
+                     steps), so that {g} learns little from it. More pictures help, \
+                     --diffaugment color,translation,cutout where there are few, or a smaller --ndf"
+                ));
+            }
+            if blind {
+                said.push(format!(
+                    "{d} gives the same answer to everything (its loss was that of a guess for {WINDOW} steps), \
+                     so that {g} learns nothing from it. A lower --learning-rate usually helps, or a new \
+                     --seed"
+                ));
+            }
+        }
+        said
+    }
+
+    /// Takes note of a sample sheet.
+    pub fn sampled(&mut self, statistics: &Statistics) -> Vec<String> {
+        let mut said = Vec::new();
+        for (i, g) in ["G_A", "G_B"].into_iter().enumerate() {
+            let correlation = statistics.correlation[i];
+            if becomes(&mut self.inverted[i], correlation < INVERTED) {
+                said.push(format!(
+                    "{g} inverts brightness (it correlates by {correlation:.2} with the input's). Where that \
+                     stays, go back or begin anew with another --seed and --lambda-identity 0.5 or more"
+                ));
+            }
+            let variety = statistics.variety[i];
+            if becomes(&mut self.monotonous[i], variety < MONOTONOUS) {
+                said.push(format!(
+                    "{g} makes nearly the same picture of everything (they vary {variety:.3} times as much as \
+                     its inputs). Early on that passes; later a larger --lambda-a and --lambda-b, or \
+                     another --seed usually help"
+                ));
+            }
+        }
+        said
+    }
+}
+
+impl Window {
+    /// Takes note of a loss; whether the discriminator turns out to be sure, or blind.
+    fn push(&mut self, loss: f32, guessing: f32) -> [bool; 2] {
+        self.steps += 1;
+        self.sum += loss;
+        // What is no number is off, too.
+        let off = (loss - guessing).abs();
+        self.off = if off <= self.off { self.off } else { off };
+        if self.steps < WINDOW {
+            return [false; 2];
+        }
+        let mean = self.sum / self.steps as f32;
+        let turned = [
+            becomes(&mut self.is_sure, mean < SURE * guessing),
+            becomes(&mut self.is_blind, self.off < BLIND * guessing),
+        ];
+        (self.steps, self.sum, self.off) = (0, 0.0, 0.0);
+        turned
+    }
+}
+
+/// Sets a state, and says whether it is newly true.
+fn becomes(state: &mut bool, now: bool) -> bool {
+    !std::mem::replace(state, now) && now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses(d_a: f32, d_b: f32) -> Losses<f32> {
+        Losses {
+            G_A: 0.5,
+            G_B: 0.5,
+            cycle_A: 1.0,
+            cycle_B: 1.0,
+            idt_A: 1.0,
+            idt_B: 1.0,
+            D_A: d_a,
+            D_B: d_b,
+        }
+    }
+
+    /// What is said over so many steps.
+    fn said(health: &mut Health, steps: u64, loss: impl Fn(u64) -> Losses<f32>) -> Vec<String> {
+        (0..steps)
+            .flat_map(|step| health.step(&loss(step)))
+            .collect()
+    }
+
+    #[test]
+    fn discriminators_that_know_all_or_nothing_are_noticed_once() {
+        let mut health = Health::new(GanMode::Lsgan);
+        let usual = |step: u64| losses(0.1 + 0.2 * (step % 2) as f32, 0.2);
+        assert!(said(&mut health, 1000, usual).is_empty());
+        let sure = said(&mut health, 1000, |_| losses(0.001, 0.2));
+        assert_eq!(sure.len(), 1);
+        assert!(sure[0].contains("D_A tells every fake"), "{}", sure[0]);
+        let blind = said(&mut health, 1000, |step| losses(usual(step).D_A, 0.2501));
+        assert_eq!(blind.len(), 1);
+        assert!(
+            blind[0].contains("D_B gives the same answer"),
+            "{}",
+            blind[0]
+        );
+        assert_eq!(
+            said(&mut health, 400, |_| losses(0.001, 0.2)).len(),
+            1,
+            "again"
+        );
+        // What no number is, is neither.
+        assert!(
+            said(&mut Health::new(GanMode::Lsgan), 400, |_| losses(
+                f32::NAN,
+                0.2
+            ))
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn inversion_and_monotony_are_noticed_on_sheets() {
+        let mut health = Health::new(GanMode::Lsgan);
+        let sheet = |correlation, variety| Statistics {
+            correlation: [0.5, correlation],
+            variety: [variety, 0.5],
+        };
+        assert!(health.sampled(&sheet(0.4, 0.6)).is_empty());
+        let both = health.sampled(&sheet(-0.6, 0.01));
+        assert_eq!(both.len(), 2);
+        assert!(both[0].contains("G_A makes nearly the same"), "{}", both[0]);
+        assert!(both[1].contains("G_B inverts brightness"), "{}", both[1]);
+        assert!(health.sampled(&sheet(-0.7, 0.01)).is_empty());
+    }
+}
