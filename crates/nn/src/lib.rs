@@ -9,6 +9,7 @@ mod loss_scale;
 mod module;
 mod schedule;
 mod state;
+mod tiled;
 
 pub use adam::{Adam, AdamConfig};
 pub use gan_loss::{GanLoss, GanMode};
@@ -18,5 +19,6 @@ pub use loss_scale::LossScale;
 pub use module::{Module, Param, parameters};
 pub use schedule::Linear;
 pub use state::{StateDict, StateError, load_file, load_state, save_file, state_dict};
+pub use tiled::{Area, TiledNorms};
 
 pub use tensor::ops::Activation;
