@@ -1,7 +1,7 @@
 //! Translation of pictures that don't fit into memory as a whole: tile by tile, with the same result.
 //!
-//! A tile is a core, which it adds to the result, and a halo as wide as the generator sees, cut at the
-//! picture's border, where the network's own padding acts. Norms take the statistics of the whole picture
+//! A tile is a core, which it adds to the result, and a halo around that, as wide as the generator sees or up to
+//! the picture's border, where the network's own padding acts. Norms take the statistics of the whole picture
 //! ([`nn::TiledNorms`]), for which all tiles go through once a norm, ever further, before results come out.
 
 use std::ops::Range;
@@ -39,6 +39,12 @@ impl Tiling {
         }
     }
 
+    /// Height and width of every tile.
+    pub fn tile_size(&self) -> [usize; 2] {
+        self.size
+            .map(|extent| extent.min(self.core + 2 * self.halo))
+    }
+
     /// The tiles, row after row from the upper left.
     pub fn tiles(&self) -> impl Iterator<Item = Tile> + '_ {
         let [height, width] = self.size;
@@ -56,14 +62,16 @@ impl Tiling {
     }
 
     fn tile(&self, rows: &Range<usize>, columns: Range<usize>) -> Tile {
-        let wider = |range: &Range<usize>, extent: usize| {
-            range.start.saturating_sub(self.halo)..(range.end + self.halo).min(extent)
+        // At borders tiles are moved, not cut: of one size they find their memory, and their kernels, again.
+        let wider = |range: &Range<usize>, extent: usize, side: usize| {
+            let start = range.start.saturating_sub(self.halo).min(extent - side);
+            start..start + side
         };
-        let [height, width] = self.size;
+        let ([height, width], [tile_height, tile_width]) = (self.size, self.tile_size());
         Tile {
             whole: Area {
-                rows: wider(rows, height),
-                columns: wider(&columns, width),
+                rows: wider(rows, height, tile_height),
+                columns: wider(&columns, width, tile_width),
             },
             core: Area {
                 rows: rows.clone(),

@@ -30,7 +30,7 @@ pub use planar::{from_chw, to_chw};
 pub use resize::{resize, resize_f32};
 pub use save::{PngRows, save_png, save_png_rows};
 pub use sheet::Sheet;
-pub use transform::{crop, crop_extended, extend, mirror};
+pub use transform::{crop, crop_extended, extend, mirror, paste};
 pub use warp::{Affine, warp};
 
 /// What the functions of this crate return.

@@ -5,6 +5,11 @@ pub fn crop(picture: &RgbImage, x: u32, y: u32, width: u32, height: u32) -> RgbI
     imageops::crop_imm(picture, x, y, width, height).to_image()
 }
 
+/// Lays `part` over a picture, its upper left corner at (x, y); what sticks out is left off.
+pub fn paste(picture: &mut RgbImage, part: &RgbImage, x: u32, y: u32) {
+    imageops::replace(picture, part, x.into(), y.into());
+}
+
 /// The picture mirrored left to right.
 pub fn mirror(picture: &RgbImage) -> RgbImage {
     imageops::flip_horizontal(picture)
@@ -37,6 +42,9 @@ mod tests {
         assert_eq!(crop(&extended, 0, 0, 3, 2), picture);
         let part = crop_extended(&picture, 1, 1, 4, 3);
         assert_eq!(part, crop(&extended, 1, 1, 4, 3));
+        let mut pasted = RgbImage::new(3, 2);
+        paste(&mut pasted, &extended, 0, 0);
+        assert_eq!(pasted, picture);
         assert_eq!(mirror(&picture).get_pixel(0, 1), &Rgb([2, 1, 7]));
     }
 }

@@ -7,10 +7,12 @@ mod data;
 mod demo;
 mod devices;
 mod interrupt;
+mod memory;
 mod report;
 mod run_dir;
 mod sample;
 mod settings;
+mod tiles;
 mod train;
 mod translate;
 
