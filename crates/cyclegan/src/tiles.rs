@@ -154,7 +154,7 @@ impl GeneratorKind {
             (before, behind) = match layer {
                 Conv(k, s, p) => (before * s + p, behind * s + k - s - p),
                 // Input i goes to the outputs from i·s − p to i·s − p + k − 1.
-                Transposed(k, s, p) => ((before + k - 1 - p) / s, (behind + p + s - 1) / s),
+                Transposed(k, s, p) => ((before + k - 1 - p) / s, (behind + p).div_ceil(s)),
             };
         }
         before.max(behind)
