@@ -9,8 +9,8 @@ use crate::{Config, GeneratorKind, unet};
 /// A generator: pictures of one domain in, of the other out, both in [−1, 1].
 pub struct Generator {
     network: Box<dyn Module>,
-    multiple_of: usize,
-    at_least: usize,
+    kind: GeneratorKind,
+    norm: Norm,
 }
 
 /// Builds the generator that a configuration asks for.
@@ -28,20 +28,31 @@ pub fn generator(config: &Config, weights: &mut Weights<'_>) -> Result<Generator
     };
     Ok(Generator {
         network,
-        multiple_of: kind.multiple_of(),
-        at_least: kind.at_least(),
+        kind,
+        norm,
     })
 }
 
 impl Generator {
     /// Sides of pictures must be multiples of this.
     pub fn multiple_of(&self) -> usize {
-        self.multiple_of
+        self.kind.multiple_of()
     }
 
     /// Sides of pictures must be no shorter.
     pub fn at_least(&self) -> usize {
-        self.at_least
+        self.kind.at_least()
+    }
+
+    /// What a tile must have around its core: as far as the generator sees, made a multiple of
+    /// [`Generator::multiple_of`].
+    pub fn halo(&self) -> usize {
+        self.kind.reach().next_multiple_of(self.multiple_of())
+    }
+
+    /// Its instance norms.
+    pub fn norms(&self) -> usize {
+        self.kind.norms(self.norm)
     }
 }
 

@@ -10,6 +10,7 @@ mod image_pool;
 mod seeds;
 mod stages;
 mod step;
+mod tiles;
 mod unet;
 
 pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset, Stored};
@@ -20,3 +21,4 @@ pub use image_pool::ImagePool;
 pub use seeds::{Stream, rng};
 pub use stages::{Stage, Stages, UnknownStage};
 pub use step::{CycleGan, Losses, Outcome, OutcomeReading, Translation, noise};
+pub use tiles::{Tile, TiledGenerator, Tiling};

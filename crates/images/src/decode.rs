@@ -57,6 +57,8 @@ pub fn decode_onto(path: &Path, background: Rgb<u8>) -> Result<RgbImage> {
     if picture.width() == 0 || picture.height() == 0 {
         return Err(damaged(path, "it has no pixels"));
     }
+    // What follows may need the memory: turning a picture, or taking alpha off, is a second one.
+    drop(bytes);
     picture.apply_orientation(orientation);
     Ok(to_rgb8(picture, format, background))
 }

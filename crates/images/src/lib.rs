@@ -1,7 +1,7 @@
 //! Pictures in and out, shared by data preparation and training.
 //!
 //! - [`list`] finds the pictures of a folder, [`decode`] reads one of any format as 8-bit RGB,
-//!   [`save_png`] writes one
+//!   [`save_png`] writes one, [`save_png_rows`] one that is never in memory as a whole
 //! - [`resize`] and [`resize_f32`] are bicubic with antialiasing, as Pillow's and PyTorch's are
 //! - [`warp`] takes pixels from anywhere: turned, scaled, moved
 //! - [`jitter`] changes brightness, contrast and saturation
@@ -28,9 +28,9 @@ pub use jitter::{Jitter, jitter};
 pub use list::list;
 pub use planar::{from_chw, to_chw};
 pub use resize::{resize, resize_f32};
-pub use save::save_png;
+pub use save::{PngRows, save_png, save_png_rows};
 pub use sheet::Sheet;
-pub use transform::{crop, extend, mirror};
+pub use transform::{crop, crop_extended, extend, mirror, paste};
 pub use warp::{Affine, warp};
 
 /// What the functions of this crate return.

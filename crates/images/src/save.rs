@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -14,10 +14,79 @@ use crate::{Error, Result};
 /// # Errors
 /// When the file cannot be written; then nothing is left behind, and what was there before stays.
 pub fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
-    let refuse = |source: io::Error| Error::Write {
+    atomically(path, |file| {
+        picture
+            .write_with_encoder(PngEncoder::new(file))
+            .map_err(|error| match error {
+                ImageError::IoError(error) => refusal(path, error),
+                error => refusal(path, io::Error::other(error)),
+            })
+    })
+}
+
+/// The rows of a PNG that is being written.
+pub struct PngRows<'a> {
+    path: &'a Path,
+    stream: &'a mut dyn Write,
+}
+
+impl PngRows<'_> {
+    /// Writes the rows of `band` below those before; it must be as wide as the whole.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn push(&mut self, band: &RgbImage) -> Result<()> {
+        let written = self.stream.write_all(band.as_raw());
+        written.map_err(|error| refusal(self.path, error))
+    }
+}
+
+/// As [`save_png`], for a picture of `width`×`height` whose rows `write` gives from top to bottom as they
+/// come to be.
+///
+/// # Errors
+/// As [`save_png`], when rows are missing, and what `write` fails with: nothing is left behind then, too.
+pub fn save_png_rows<E: From<Error>>(
+    path: &Path,
+    width: u32,
+    height: u32,
+    write: impl FnOnce(&mut PngRows<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let refuse = |error: png::EncodingError| match error {
+        png::EncodingError::IoError(error) => refusal(path, error),
+        error => refusal(path, io::Error::other(error)),
+    };
+    atomically(path, |file| {
+        let mut encoder = png::Encoder::new(file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        // As `image` sets them in `save_png`.
+        encoder.set_compression(png::Compression::Fast);
+        encoder.set_filter(png::Filter::Adaptive);
+        let mut png = encoder.write_header().map_err(refuse)?;
+        let mut stream = png.stream_writer().map_err(refuse)?;
+        write(&mut PngRows {
+            path,
+            stream: &mut stream,
+        })?;
+        stream.finish().map_err(refuse)?;
+        Ok(png.finish().map_err(refuse)?)
+    })
+}
+
+fn refusal(path: &Path, source: io::Error) -> Error {
+    Error::Write {
         path: path.into(),
         source,
-    };
+    }
+}
+
+/// Lets `write` fill a file under another name and gives it its own when that is done. After an error
+/// nothing of it is left.
+fn atomically<E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let refuse = |error| refusal(path, error);
     let name = path
         .file_name()
         .ok_or_else(|| refuse(io::ErrorKind::InvalidFilename.into()))?;
@@ -26,23 +95,17 @@ pub fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
     hidden.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(hidden);
 
-    write(&partial, picture)
-        .and_then(|()| Ok(fs::rename(&partial, path)?))
-        .map_err(|error| {
-            // The first error is the one to tell; this file may never have come to be.
-            let _ = fs::remove_file(&partial);
-            refuse(match error {
-                ImageError::IoError(error) => error,
-                other => io::Error::other(other),
-            })
-        })
-}
-
-fn write(path: &Path, picture: &RgbImage) -> std::result::Result<(), ImageError> {
-    let mut file = BufWriter::new(File::create(path)?);
-    picture.write_with_encoder(PngEncoder::new(&mut file))?;
-    file.into_inner().map_err(|error| error.into_error())?;
-    Ok(())
+    let done = || {
+        let mut file = BufWriter::new(File::create(&partial).map_err(refuse)?);
+        write(&mut file)?;
+        file.into_inner()
+            .map_err(|error| refuse(error.into_error()))?;
+        Ok(fs::rename(&partial, path).map_err(refuse)?)
+    };
+    done().inspect_err(|_| {
+        // The first error is the one to tell; this file may never have come to be.
+        let _ = fs::remove_file(&partial);
+    })
 }
 
 #[cfg(test)]
@@ -70,5 +133,35 @@ mod tests {
             assert!(message.contains(&path.display().to_string()), "{message}");
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn rows_as_they_come_make_the_same_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.png");
+        let picture = RgbImage::from_fn(31, 50, |x, y| image::Rgb([(x * y) as u8, y as u8, 9]));
+        let bands = |rows: &mut PngRows, until: u32| {
+            (0..until)
+                .step_by(7)
+                .try_for_each(|y| rows.push(&crate::crop(&picture, 0, y, 31, 7.min(50 - y))))
+        };
+        save_png_rows(&path, 31, 50, |rows| bands(rows, 50)).unwrap();
+        assert_eq!(crate::decode(&path).unwrap(), picture);
+
+        let cut_short = folder.path().join("short.png");
+        let error = save_png_rows(&cut_short, 31, 50, |rows| bands(rows, 20)).unwrap_err();
+        assert!(error.to_string().contains("short.png"), "{error}");
+        let stopped = save_png_rows(&cut_short, 31, 50, |rows| {
+            bands(rows, 20)?;
+            Err(Error::NotAnImage {
+                path: "stopped".into(),
+            })
+        });
+        assert!(stopped.unwrap_err().to_string().contains("stopped"));
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            1,
+            "only the whole one"
+        );
     }
 }

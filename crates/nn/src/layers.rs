@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use tensor::{Result, Tensor};
 
-use crate::{Activation, Module, Param, Weights};
+use crate::{Activation, Module, Param, Weights, tiled};
 
 /// A convolution with its bias.
 pub struct Conv2d {
@@ -122,7 +122,7 @@ pub enum Norm {
 }
 
 /// The reference's eps.
-const EPS: f32 = 1e-5;
+pub(crate) const EPS: f32 = 1e-5;
 
 /// Instance norm, with or without parameters, or its absence; an activation may follow.
 pub struct InstanceNorm {
@@ -154,6 +154,9 @@ impl InstanceNorm {
 
 impl Module for InstanceNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.norm != Norm::None && tiled::under_way() {
+            return tiled::normalise(x, self.affine.as_ref(), self.activation);
+        }
         let normed = match (&self.affine, self.norm, self.activation) {
             (Some((gamma, beta)), _, _) => {
                 x.instance_norm_affine(&gamma.get(), &beta.get(), EPS)?

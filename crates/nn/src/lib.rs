@@ -9,6 +9,7 @@ mod loss_scale;
 mod module;
 mod schedule;
 mod state;
+mod tiled;
 
 pub use adam::{Adam, AdamConfig};
 pub use gan_loss::{GanLoss, GanMode};
@@ -21,5 +22,6 @@ pub use state::{
     CHECKSUM, StateDict, StateError, StateFile, StateReader, load_file, load_state, save_file,
     state_dict,
 };
+pub use tiled::{Area, TiledNorms};
 
 pub use tensor::ops::Activation;

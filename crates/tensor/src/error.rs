@@ -45,6 +45,10 @@ pub enum Error {
     )]
     NotScalar(Shape),
 
+    /// No fault: who runs the operations has learned what it wanted of them.
+    #[error("stopped on purpose, with nothing computed")]
+    Stopped,
+
     /// A device name that means nothing.
     #[error(transparent)]
     Gpu(#[from] gpu::Error),

@@ -4,6 +4,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::memory::Memory;
+
 /// Learns to turn one kind of picture into another without paired examples.
 ///
 /// Without a command it trains; without options, the demo preset on the demo faces.
@@ -266,6 +268,14 @@ pub struct TranslateArgs {
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]
     pub direction: Direction,
+    /// Translate in tiles of N×N pixels and what the generator sees around them; the result is the same
+    /// [default: the whole picture where it fits into --memory, else tiles as large as do]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tile: Option<u32>,
+    /// About how much memory a picture's translation may take, as in 2GB or 800MB [default: half of what
+    /// is free, or 4GB on a GPU and where that can't be told]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Memory>,
     #[command(flatten)]
     pub device: DeviceArg,
     /// Show no progress

@@ -11,11 +11,13 @@ mod faults;
 mod health;
 mod history;
 mod interrupt;
+mod memory;
 mod report;
 mod run_dir;
 mod runs;
 mod sample;
 mod settings;
+mod tiles;
 mod train;
 mod translate;
 

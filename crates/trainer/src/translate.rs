@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{CycleGan, Generator};
+use cyclegan::{Config, CycleGan, Generator, Tile, TiledGenerator, Tiling};
 use images::RgbImage;
-use indicatif::ProgressBar;
-use nn::Module;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use nn::{Area, Module};
 use tensor::{Device, Tensor, no_grad};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{Direction, TranslateArgs};
+use crate::memory::Memory;
 use crate::train::Ending;
-use crate::{interrupt, report};
+use crate::{interrupt, report, tiles};
 
 /// Translates a picture or a folder of pictures.
 ///
@@ -43,23 +44,34 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         )
     })?;
 
-    let bar = match args.quiet || inputs.len() == 1 {
-        true => ProgressBar::hidden(),
-        false => report::bar(inputs.len() as u64, "translating"),
+    let bars = match args.quiet {
+        true => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+        false => MultiProgress::new(),
+    };
+    let bar = match inputs.len() {
+        1 => ProgressBar::hidden(),
+        all => bars.add(report::bar(all as u64, "translating")),
+    };
+    let translator = Translator {
+        generator,
+        config: &checkpoint.header.settings.model,
+        device: &device,
+        tile: args.tile.map(|tile| tile as usize),
+        memory: args.memory.unwrap_or_else(|| Memory::available(&device)),
+        bars,
     };
     let mut failed = Vec::new();
     for (input, output) in inputs.iter().zip(output_names(&inputs)) {
-        if interrupt::is_requested() {
-            bar.finish_and_clear();
-            eprintln!("stopped; what is in {} is whole", args.output.display());
-            return Ok(Ending::Interrupted);
-        }
-        let output = args.output.join(output);
-        let translated = images::decode(input)
-            .map_err(anyhow::Error::from)
-            .and_then(|picture| translate(generator, &picture, &device))
-            .and_then(|picture| Ok(images::save_png(&output, &picture)?));
+        let translated = match interrupt::is_requested() {
+            true => Err(Interrupted.into()),
+            false => translator.translate(input, &args.output.join(output)),
+        };
         if let Err(error) = translated {
+            if error.is::<Interrupted>() {
+                bar.finish_and_clear();
+                eprintln!("stopped; what is in {} is whole", args.output.display());
+                return Ok(Ending::Interrupted);
+            }
             failed.push(format!("{error:#}"));
         }
         bar.inc(1);
@@ -111,22 +123,129 @@ fn output_names(inputs: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Translates a picture of any size: it is extended at its right and bottom to what the generator
-/// takes, and the result cut back.
-fn translate(generator: &Generator, picture: &RgbImage, device: &Device) -> Result<RgbImage> {
-    let (width, height) = picture.dimensions();
-    let fit = |side: u32| {
-        (side as usize)
-            .max(generator.at_least())
-            .next_multiple_of(generator.multiple_of())
-    };
-    let (fit_width, fit_height) = (fit(width), fit(height));
-    let extended = images::extend(picture, fit_width as u32, fit_height as u32);
-    let shape = [1, 3, fit_height, fit_width];
-    let input = Tensor::from_slice(&images::to_chw(&extended), shape, device)?;
-    let output = no_grad(|| generator.forward(&input))?.to_vec()?;
-    let output = images::from_chw(&output, fit_height, fit_width)?;
-    Ok(images::crop(&output, 0, 0, width, height))
+/// Ctrl-C was pressed.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::error::Error for Interrupted {}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+/// A generator, and how it is to go about pictures.
+struct Translator<'a> {
+    generator: &'a Generator,
+    config: &'a Config,
+    device: &'a Device,
+    tile: Option<usize>,
+    memory: Memory,
+    bars: MultiProgress,
+}
+
+impl Translator<'_> {
+    /// Translates a picture of any size: it is extended at its right and bottom to what the generator takes,
+    /// and the result cut back.
+    fn translate(&self, input: &Path, output: &Path) -> Result<()> {
+        let picture = images::decode(input)?;
+        let fit = |side: u32| {
+            (side as usize)
+                .max(self.generator.at_least())
+                .next_multiple_of(self.generator.multiple_of())
+        };
+        let size = [fit(picture.height()), fit(picture.width())];
+        let core = match self.tile {
+            Some(side) => tiles::given(self.generator, size, side),
+            None => tiles::fitting(self.generator, self.config, size, self.device, self.memory)
+                .with_context(|| format!("{} can't be translated", input.display()))?,
+        };
+        match core {
+            None => Ok(images::save_png(output, &self.whole(&picture, size)?)?),
+            Some(core) => self.in_tiles(&picture, &Tiling::new(self.generator, size, core), output),
+        }
+    }
+
+    fn whole(&self, picture: &RgbImage, [height, width]: [usize; 2]) -> Result<RgbImage> {
+        let extended = images::extend(picture, width as u32, height as u32);
+        let input = self.tensor(&extended)?;
+        let output = no_grad(|| self.generator.forward(&input))?.to_vec()?;
+        let output = images::from_chw(&output, height, width)?;
+        Ok(images::crop(
+            &output,
+            0,
+            0,
+            picture.width(),
+            picture.height(),
+        ))
+    }
+
+    fn tensor(&self, picture: &RgbImage) -> Result<Tensor> {
+        let shape = [1, 3, picture.height() as usize, picture.width() as usize];
+        Ok(Tensor::from_slice(
+            &images::to_chw(picture),
+            shape,
+            self.device,
+        )?)
+    }
+
+    /// The same, tile by tile. A row of tiles is written as soon as it is done, so that the result is never in
+    /// memory as a whole.
+    fn in_tiles(&self, picture: &RgbImage, tiling: &Tiling, output: &Path) -> Result<()> {
+        let passes = self.generator.norms() + 1;
+        let bar = report::bar((passes * tiling.tiles().count()) as u64, "tiles");
+        let bar = self.bars.add(bar);
+        let mut tiled = TiledGenerator::new(self.generator);
+        let forward = |tiled: &mut TiledGenerator<'_>, tile: &Tile| {
+            if interrupt::is_requested() {
+                return Err(Interrupted.into());
+            }
+            let pixels = self.tensor(&cut_out(picture, &tile.whole))?;
+            let core = tiled.forward(tile, &pixels)?;
+            // A GPU that is asked for one tile after the other would keep them all.
+            self.device.synchronize()?;
+            bar.inc(1);
+            anyhow::Ok(core)
+        };
+        for _ in 0..self.generator.norms() {
+            for tile in tiling.tiles() {
+                forward(&mut tiled, &tile)?;
+            }
+            tiled.end_pass()?;
+        }
+        let (width, height) = picture.dimensions();
+        let done = images::save_png_rows(output, width, height, |rows| {
+            let mut band = RgbImage::default();
+            for tile in tiling.tiles() {
+                let Area {
+                    rows: down,
+                    columns,
+                } = &tile.core;
+                if columns.start == 0 {
+                    let below = height.saturating_sub(down.start as u32);
+                    band = RgbImage::new(width, below.min(down.len() as u32));
+                }
+                let core = forward(&mut tiled, &tile)?.context("a norm was not measured")?;
+                let core = images::from_chw(&core.to_vec()?, down.len(), columns.len())?;
+                images::paste(&mut band, &core, columns.start as u32, 0);
+                if columns.end as u32 >= width {
+                    rows.push(&band)?;
+                    band = RgbImage::default();
+                }
+            }
+            anyhow::Ok(())
+        });
+        bar.finish_and_clear();
+        done
+    }
+}
+
+/// An area of a picture, which may lie over its right and lower edge.
+fn cut_out(picture: &RgbImage, Area { rows, columns }: &Area) -> RgbImage {
+    let [x, y] = [columns.start, rows.start].map(|at| at as u32);
+    let [width, height] = [columns.len(), rows.len()].map(|len| len as u32);
+    images::crop_extended(picture, x, y, width, height)
 }
 
 #[cfg(test)]

@@ -284,6 +284,74 @@ fn translations_have_the_size_of_their_input() {
 }
 
 #[test]
+fn tiles_make_the_same_pictures_in_less_memory() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    fs::create_dir(scratch.path("in")).unwrap();
+    for (w, h) in [(301, 150), (130, 257), (1, 300), (60, 60)] {
+        picture(w, h, 1)
+            .save(scratch.path(&format!("in/{w}x{h}.png")))
+            .unwrap();
+    }
+    let translate = "translate run --input in --device cpu --output";
+    scratch.succeeds(&format!("{translate} whole"));
+    scratch.succeeds(&format!("{translate} tiles --tile 64"));
+    // So little that the larger ones don't fit.
+    scratch.succeeds(&format!("{translate} little --memory 66MB"));
+    for folder in ["tiles", "little"] {
+        assert_eq!(files(&scratch.path(folder)), files(&scratch.path("whole")));
+        for name in files(&scratch.path("whole")) {
+            let [a, b] = [folder, "whole"]
+                .map(|folder| images::decode(&scratch.path(folder).join(&name)).unwrap());
+            assert_eq!(a.dimensions(), b.dimensions());
+            let apart = a.as_raw().iter().zip(b.as_raw());
+            let worst = apart.map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(worst <= Some(1), "{folder}/{name}: {worst:?} levels apart");
+        }
+    }
+    scratch.fails(
+        &format!("{translate} none --memory 1MB"),
+        &["301x150.png", "--memory", "1MB"],
+    );
+    assert!(files(&scratch.path("none")).is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_between_tiles_leaves_no_part_of_a_picture() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    picture(1200, 1200, 1)
+        .save(scratch.path("large.png"))
+        .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .current_dir(scratch.0.path())
+        .args([
+            "translate",
+            "run",
+            "--input",
+            "large.png",
+            "--output",
+            "out",
+        ])
+        .args(["--device", "cpu", "--tile", "4"])
+        .spawn()
+        .unwrap();
+    // It listens for Ctrl-C before it makes the folder.
+    while !scratch.path("out").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it takes hours");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(files(&scratch.path("out")).is_empty());
+}
+
+#[test]
 fn pictures_that_cannot_be_read_do_not_keep_others_from_translation() {
     let scratch = Scratch::new();
     scratch.train("run");

@@ -3,6 +3,7 @@
 //! relu may follow in the same operation: what it needs for its gradient, the sign of x̂, the norm knows.
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
 use crate::cpu::{self, for_each_chunk, vectorised};
 use crate::launch::{Launch, extents};
@@ -84,6 +85,14 @@ impl Tensor {
     /// When there are not four dimensions.
     pub fn instance_norm_leaky_relu(&self, eps: f32, slope: f32) -> Result<Tensor> {
         apply(InstanceNorm { eps, slope }, &[self])
+    }
+
+    /// The factor of instance norm, 1 / √(variance + `eps`), for each plane of N×C×H×W: N×C×1×1.
+    ///
+    /// # Errors
+    /// When there are not four dimensions.
+    pub fn instance_rstd(&self, eps: f32) -> Result<Tensor> {
+        apply(InstanceRstd { eps }, &[self])
     }
 
     /// Instance norm with a factor and a summand for each channel (C values each).
@@ -249,7 +258,7 @@ impl Op for InstanceNormGrad {
         let mean = |t: &Tensor| t.mean_to([n, c, 1, 1]);
         let to_x = pass.gradient(0, || {
             let normed = x.instance_norm(eps)?;
-            let rstd = apply(InstanceRstd { eps }, &[x])?;
+            let rstd = x.instance_rstd(eps)?;
             let along_g = mean(&g.mul(&normed)?)?;
             let along_u = mean(&u.mul(&normed)?)?;
             let covariance = mean(&u.mul(g)?)?
@@ -290,9 +299,9 @@ impl Op for InstanceRstd {
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let [_, _, h, w] = inputs[0].shape.nchw();
-        for (out, plane) in out.data.iter_mut().zip(inputs[0].data.chunks_exact(h * w)) {
-            *out = moments(plane, self.eps).1;
-        }
+        let planes = inputs[0].data.par_chunks_exact(h * w);
+        let outs = out.data.par_iter_mut().zip(planes);
+        outs.for_each(|(out, plane)| *out = moments(plane, self.eps).1);
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {

@@ -21,6 +21,7 @@ mod instance_norm;
 mod loss;
 mod matmul;
 mod max_pool2d;
+mod normalise;
 mod pad;
 mod registry;
 mod reshape;
@@ -60,6 +61,7 @@ pub fn registry() -> Vec<Family> {
         loss::family(),
         matmul::family(),
         max_pool2d::family(),
+        normalise::family(),
         pad::family(),
         scale::family(),
         sum::family(),
