@@ -23,6 +23,7 @@ mod adapter;
 mod buffer;
 mod context;
 mod error;
+mod heaps;
 mod pipeline;
 mod pool;
 mod profile;

@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod devices;
 mod interrupt;
+mod memory;
 mod report;
 mod run_dir;
 mod sample;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
     tensor::cpu::work_on_this_thread();
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => train::run(&args),
+        Command::Plan(args) => memory::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices => {

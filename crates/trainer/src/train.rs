@@ -15,7 +15,7 @@ use crate::report::{self, Progress};
 use crate::run_dir::{Metrics, RunDir};
 use crate::sample::Samples;
 use crate::settings::Settings;
-use crate::{checkpoint, demo, devices, interrupt};
+use crate::{checkpoint, demo, devices, interrupt, memory};
 
 /// A sample sheet this early shows whether anything moves.
 const EARLY_SAMPLE: u64 = 100;
@@ -45,7 +45,8 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     let pictures = Pictures::list(&data, &settings.run.style)?;
     let stages = settings.model.stages(pictures.lens());
     let total = settings.model.total_steps(pictures.lens());
-    announce(&device, &pictures, &stages, args.quiet)?;
+    let planned = memory::check(&device, pictures.lens(), &stages)?;
+    announce(&device, &pictures, &stages, &planned, args.quiet)?;
 
     let mut model = CycleGan::new(&settings.model, &device)?;
     if let Some(run) = &args.resume {
@@ -85,6 +86,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         device,
         total,
         unread: None,
+        planned,
     };
     training.train(&stages, material)
 }
@@ -111,9 +113,15 @@ impl Material {
     }
 }
 
-/// Says what is going to happen. Time and memory are measured: two steps on noise, as large as the
+/// Says what is going to happen. Time is measured: two steps on noise, as large as the
 /// largest stage's, with networks that are thrown away, which also shows now whether the device has room.
-fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool) -> Result<()> {
+fn announce(
+    device: &Device,
+    pictures: &Pictures,
+    stages: &[Stage],
+    planned: &memory::RunPlan,
+    quiet: bool,
+) -> Result<()> {
     let largest = stages.iter().max_by_key(|stage| stage.pixels());
     let largest = largest.context("the run has no steps")?;
     let config = &largest.config;
@@ -129,6 +137,7 @@ fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool)
             sizes.join(", ")
         );
         eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
+        eprintln!("memory      {planned}");
     }
     let noise = cyclegan::noise(config, device)?;
     let mut each = Duration::ZERO;
@@ -141,8 +150,6 @@ fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool)
         each = begun.elapsed();
     }
     if !quiet {
-        let (_, peak) = device.memory_in_use();
-        eprintln!("memory      {} for tensors", report::bytes(peak));
         let whole = each.as_secs_f64() * steps_like(largest, stages);
         let whole = Duration::try_from_secs_f64(whole).unwrap_or(Duration::MAX);
         let total = stages.last().map_or(0, |stage| stage.end);
@@ -179,6 +186,7 @@ struct Training {
     total: u64,
     /// Losses of the last step, which are read when the next is on its way.
     unread: Option<Unread>,
+    planned: memory::RunPlan,
 }
 
 /// Losses that a step left on the device.
@@ -206,6 +214,10 @@ impl Training {
                 Some(material) => material,
                 None => Material::open(&self.pictures, stage, steps, self.progress.is_quiet())?,
             };
+            if stages.len() > 1 {
+                // Buffers of another stage's sizes are of no use.
+                self.device.trim()?;
+            }
             self.begin(i, stages);
             if self.go_through(stage, material)? == Ending::Interrupted {
                 return Ok(Ending::Interrupted);
@@ -342,6 +354,7 @@ impl Training {
             report::duration(took),
             self.progress.losses()
         );
+        eprintln!("memory      {}", self.planned.measured(&self.device));
         eprintln!("look at     {}", newest.display());
         eprintln!(
             "translate   cargo run -p trainer -- translate {run} --input PICTURE --output FOLDER"
