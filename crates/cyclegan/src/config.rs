@@ -34,6 +34,9 @@ pub struct Config {
     pub decay: f32,
     /// What the values between a network's layers are stored in.
     pub precision: Stored,
+    /// Compute what is inside of the generators again in the backward pass, instead of keeping it: less
+    /// memory, more time, the same results.
+    pub checkpoint_activations: bool,
     /// Seed of weights, data order, augmentation and pools.
     pub seed: u64,
 
@@ -135,6 +138,9 @@ pub enum DiscriminatorKind {
     Pixel,
 }
 
+/// The largest size that is trained.
+const MOST_SIZE: usize = 4096;
+
 /// A configuration that can't be trained.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option} = {given} does not work: {reason}")]
@@ -181,6 +187,7 @@ impl Config {
             epochs: 200,
             decay: 0.5,
             precision: Stored::Single,
+            checkpoint_activations: false,
             seed: 1,
             generator: GeneratorKind::Resnet9blocks,
             ngf: 64,
@@ -311,6 +318,20 @@ impl Config {
         Ok(())
     }
 
+    /// This configuration at every size that can be trained, the smallest first, with batches of one; the
+    /// loading size keeps its proportion.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = Config> {
+        let step = self.generator.multiple_of();
+        let at = move |size: usize| Config {
+            size,
+            load_size: self.load_size() * size / self.size.max(1),
+            batch: 1,
+            ..self.clone()
+        };
+        let all = (1..=MOST_SIZE / step).map(move |count| at(count * step));
+        all.filter(|config| config.check_pictures().is_ok())
+    }
+
     /// Refuses sizes and batches that the networks can't take.
     fn check_pictures(&self) -> Result<(), ConfigError> {
         let (multiple, least) = (self.generator.multiple_of(), self.generator.at_least());
@@ -325,8 +346,9 @@ impl Config {
             );
             return refuse("size", &self.size, reason);
         }
-        if self.size > 4096 {
-            return refuse("size", &self.size, "training takes at most 4096".into());
+        if self.size > MOST_SIZE {
+            let reason = format!("training takes at most {MOST_SIZE}");
+            return refuse("size", &self.size, reason);
         }
         if !(self.size..=8192).contains(&self.load_size()) {
             let reason = format!("it must be from size ({}) to 8192, or 0", self.size);

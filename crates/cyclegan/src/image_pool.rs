@@ -44,6 +44,17 @@ impl ImagePool {
         Tensor::concat(&out.iter().collect::<Vec<_>>(), 0)
     }
 
+    /// Fills the pool up, with copies of an image.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub(crate) fn fill(&mut self, image: &Tensor) -> Result<()> {
+        while self.images.len() < self.capacity {
+            self.images.push(image.scale(1.0)?);
+        }
+        Ok(())
+    }
+
     /// The stored images.
     pub fn images(&self) -> &[Tensor] {
         &self.images

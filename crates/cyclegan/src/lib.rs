@@ -7,6 +7,7 @@ mod diff_augment;
 mod discriminator;
 mod generator;
 mod image_pool;
+pub mod memory;
 mod seeds;
 mod stages;
 mod step;

@@ -471,6 +471,16 @@ impl CycleGan {
         self.fakes_b.keep_size(side);
     }
 
+    /// Fills the image pools, as steps do in time, with an image.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub(crate) fn fill_pools(&mut self, image: &Tensor) -> Result<()> {
+        let image = image.to_precision(self.precision)?;
+        self.fakes_a.fill(&image)?;
+        self.fakes_b.fill(&image)
+    }
+
     fn networks(&self) -> [(&'static str, &dyn Module); 4] {
         [
             ("G_A", &self.g_a),

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::context::Shared;
+use crate::pool::Raw;
 use std::sync::{Arc, OnceLock};
 
 /// How a buffer's elements are stored. Kernels compute in single precision whichever it is.
@@ -36,7 +37,7 @@ pub struct Buffer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// Taken out on drop.
-    raw: Option<wgpu::Buffer>,
+    raw: Option<Raw>,
     len: usize,
     precision: Precision,
     class: u64,
@@ -45,7 +46,7 @@ struct Inner {
 
 impl Buffer {
     pub(crate) fn new(
-        raw: wgpu::Buffer,
+        raw: Raw,
         len: usize,
         precision: Precision,
         class: u64,
@@ -81,7 +82,10 @@ impl Buffer {
     }
 
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
-        self.0.raw.as_ref().expect("taken only by drop")
+        match self.0.raw.as_ref().expect("taken only by drop") {
+            Raw::Device(raw) => raw,
+            Raw::Dry => unreachable!("a dry context records and copies nothing"),
+        }
     }
 
     pub(crate) fn binding(&self) -> wgpu::BufferBinding<'_> {
@@ -115,25 +119,35 @@ impl Drop for Inner {
 #[derive(Debug)]
 #[must_use = "the download is lost without `wait`"]
 pub struct Pending {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) staging: wgpu::Buffer,
     pub(crate) len: usize,
     pub(crate) precision: Precision,
+    /// None in a dry run.
+    pub(crate) copy: Option<Copying>,
+}
+
+/// A copy on its way to memory that the program can see.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) staging: wgpu::Buffer,
     pub(crate) submission: wgpu::SubmissionIndex,
     pub(crate) mapped: Arc<OnceLock<Result<(), wgpu::BufferAsyncError>>>,
 }
 
 impl Pending {
-    /// Blocks until the data is here.
+    /// Blocks until the data is here; zeros in a dry run.
     pub fn wait(self) -> Result<Vec<f32>> {
-        let recorder = self.shared.recorder();
-        recorder.wait(Some(self.submission))?;
-        match self.mapped.get() {
+        let Some(copy) = self.copy else {
+            return Ok(vec![0.0; self.len]);
+        };
+        let recorder = copy.shared.recorder();
+        recorder.wait(Some(copy.submission))?;
+        match copy.mapped.get() {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(recorder.error(error)),
             None => return Err(recorder.error("a read-back did not finish")),
         }
-        let view = self
+        let view = copy
             .staging
             .get_mapped_range(..)
             .map_err(|error| recorder.error(error))?;

@@ -1,13 +1,14 @@
 //! The door to a device.
 
 use crate::adapter::{self, AdapterInfo, Choice};
-use crate::buffer::{Buffer, Pending, Precision};
+use crate::buffer::{Buffer, Copying, Pending, Precision};
+use crate::heaps;
 #[cfg(feature = "testing")]
 use crate::inject::{self, Fault};
 use crate::pipeline::Checks;
-use crate::pool::{self, Memory, Pool};
+use crate::pool::{self, Memory, Pool, Raw};
 use crate::profile::{KernelTime, Profiler};
-use crate::recorder::{Dispatch, Recorder};
+use crate::recorder::{self, Dispatch, Recorder};
 use crate::tuner::{Timed, Tuner, Tuning};
 use crate::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -29,8 +30,11 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     limits: Limits,
     memory_limit: Option<u64>,
+    /// Of the device's own memory, where it tells.
+    heap: Option<u64>,
     tuner: Tuner,
-    recorder: Mutex<Recorder>,
+    /// None in a dry run.
+    recorder: Option<Mutex<Recorder>>,
     /// Apart from the recorder, because buffers are dropped while others record. Where both are
     /// locked, the recorder is first.
     pool: Mutex<Pool>,
@@ -123,6 +127,7 @@ impl Context {
             reason: error.to_string(),
         })?;
         let limits = Limits::of(&device);
+        let heap = heaps::largest(&device);
         let patience = options.patience.unwrap_or(PATIENCE);
         let recorder = Recorder::new(info.to_string(), device, queue, options.checks, patience);
         recorder.check()?;
@@ -132,9 +137,31 @@ impl Context {
             tuner,
             limits,
             memory_limit: options.memory_limit,
-            recorder: Mutex::new(recorder),
+            heap,
+            recorder: Some(Mutex::new(recorder)),
             pool: Mutex::default(),
         })))
+    }
+
+    /// A stand-in without a device, for what memory a program would take: the same limits and choices, and
+    /// buffers that are counted as this one's are but have no memory. Kernels don't run there; what is
+    /// read is zeros.
+    pub fn dry(&self) -> Self {
+        let shared = &self.0;
+        Context(Arc::new(Shared {
+            info: shared.info.clone(),
+            limits: shared.limits,
+            memory_limit: None,
+            heap: shared.heap,
+            tuner: shared.tuner.dry(),
+            recorder: None,
+            pool: Mutex::default(),
+        }))
+    }
+
+    /// Whether this is a stand-in, see [`Context::dry`].
+    pub fn is_dry(&self) -> bool {
+        self.0.recorder.is_none()
     }
 
     /// The adapter.
@@ -145,6 +172,12 @@ impl Context {
     /// What the device can do.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Bytes of the device's own memory, which for one on the processor is the system's; `None` where
+    /// the driver doesn't tell, which on Vulkan it does.
+    pub fn heap(&self) -> Option<u64> {
+        self.0.heap
     }
 
     /// Most elements of a buffer.
@@ -185,21 +218,16 @@ impl Context {
         let class = pool::size_class(requested, limit);
         let mut recorder = shared.checked_recorder()?;
         #[cfg(feature = "testing")]
-        if inject::is_due(Fault::OutOfMemory) {
+        if recorder.is_some() && inject::is_due(Fault::OutOfMemory) {
             return Err(shared.out_of_memory(requested));
         }
         let pooled = shared.pool().take(class);
-        let raw = match pooled {
-            Some(raw) => raw,
-            None => {
-                let raw = match shared.create(&recorder, class)? {
-                    Some(raw) => raw,
-                    None => {
-                        shared.trim(&mut recorder)?;
-                        shared
-                            .create(&recorder, class)?
-                            .ok_or_else(|| shared.out_of_memory(requested))?
-                    }
+        let raw = match (pooled, &mut recorder) {
+            (Some(raw), _) => raw,
+            (None, recorder) => {
+                let raw = match recorder {
+                    Some(recorder) => Raw::Device(shared.make(recorder, class, requested)?),
+                    None => Raw::Dry,
                 };
                 shared.pool().lend(class);
                 raw
@@ -214,7 +242,9 @@ impl Context {
     /// As [`Context::alloc`].
     pub fn upload(&self, data: &[f32]) -> Result<Buffer> {
         let buffer = self.alloc(data.len())?;
-        let mut recorder = self.0.checked_recorder()?;
+        let Some(mut recorder) = self.0.checked_recorder()? else {
+            return Ok(buffer);
+        };
         // The queue writes before its next submission, not where dispatches are recorded: what
         // is recorded may still use the pooled memory, and has to be on its way first.
         recorder.submit()?;
@@ -234,7 +264,14 @@ impl Context {
     /// Later ones, or dropping it, don't change what arrives. Submits what is recorded.
     pub fn download_later(&self, buffer: &Buffer) -> Result<Pending> {
         let shared = &self.0;
-        let mut recorder = shared.checked_recorder()?;
+        let (len, precision) = (buffer.len(), buffer.precision());
+        let Some(mut recorder) = shared.checked_recorder()? else {
+            return Ok(Pending {
+                len,
+                precision,
+                copy: None,
+            });
+        };
         if !buffer.belongs_to(shared) {
             return Err(recorder.error("a download of another device's buffer"));
         }
@@ -258,12 +295,14 @@ impl Context {
             let _ = result.set(outcome);
         });
         Ok(Pending {
-            shared: shared.clone(),
-            staging,
-            len: buffer.len(),
-            precision: buffer.precision(),
-            submission,
-            mapped,
+            len,
+            precision,
+            copy: Some(Copying {
+                shared: shared.clone(),
+                staging,
+                submission,
+                mapped,
+            }),
         })
     }
 
@@ -285,11 +324,16 @@ impl Context {
                 reason,
             });
         }
-        #[cfg(feature = "testing")]
-        if inject::is_due(Fault::Lost) {
-            recorder.device.destroy();
+        match &mut recorder {
+            Some(recorder) => {
+                #[cfg(feature = "testing")]
+                if inject::is_due(Fault::Lost) {
+                    recorder.device.destroy();
+                }
+                recorder.dispatch(&dispatch, &self.0.limits)
+            }
+            None => recorder::check(&dispatch, &self.0.limits),
         }
-        recorder.dispatch(&dispatch, &self.0.limits)
     }
 
     /// Does a task in one of several ways, given by name with the best guess first, as
@@ -325,12 +369,18 @@ impl Context {
 
     /// Submits what is recorded.
     pub fn flush(&self) -> Result<()> {
-        self.0.checked_recorder()?.submit()
+        match self.0.checked_recorder()? {
+            Some(mut recorder) => recorder.submit(),
+            None => Ok(()),
+        }
     }
 
     /// Submits what is recorded and blocks until the device is done with it.
     pub fn synchronize(&self) -> Result<()> {
-        self.0.checked_recorder()?.synchronize()
+        match self.0.checked_recorder()? {
+            Some(mut recorder) => recorder.synchronize(),
+            None => Ok(()),
+        }
     }
 
     /// Bytes in use and in the pool.
@@ -340,14 +390,21 @@ impl Context {
 
     /// Gives the pool's free buffers back to the driver; waits for the device.
     pub fn trim(&self) -> Result<()> {
-        let mut recorder = self.0.checked_recorder()?;
-        self.0.trim(&mut recorder)
+        match self.0.checked_recorder()? {
+            Some(mut recorder) => self.0.trim(&mut recorder),
+            None => {
+                drop(self.0.pool().drain());
+                Ok(())
+            }
+        }
     }
 
     /// Starts or stops timing kernels. Timed dispatches don't overlap, so a profiled run is
     /// slower than its sum. Without [`Limits::timestamps`] nothing is timed.
     pub fn profile(&self, on: bool) -> Result<()> {
-        let mut recorder = self.0.checked_recorder()?;
+        let Some(mut recorder) = self.0.checked_recorder()? else {
+            return Ok(());
+        };
         recorder.synchronize()?;
         recorder.profiler = match on {
             true => Profiler::new(&recorder.device, &recorder.queue),
@@ -359,7 +416,9 @@ impl Context {
     /// The time of each kernel since [`Context::profile`] or the last call, slowest first;
     /// waits for the device. Empty where nothing is timed.
     pub fn take_profile(&self) -> Result<Vec<KernelTime>> {
-        let mut recorder = self.0.checked_recorder()?;
+        let Some(mut recorder) = self.0.checked_recorder()? else {
+            return Ok(Vec::new());
+        };
         recorder.synchronize()?;
         let Some(mut profiler) = recorder.profiler.take() else {
             return Ok(Vec::new());
@@ -372,7 +431,9 @@ impl Context {
     /// Destroys the device, as a driver's reset would.
     #[cfg(feature = "testing")]
     pub(crate) fn destroy(&self) {
-        self.0.recorder().device.destroy();
+        if self.0.recorder.is_some() {
+            self.0.recorder().device.destroy();
+        }
     }
 }
 
@@ -381,15 +442,30 @@ impl Shared {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The recorder of a context that is not dry.
     pub fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+        let recorder = self.recorder.as_ref().expect("asked for by what it made");
+        recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The recorder, unless something has gone wrong.
-    fn checked_recorder(&self) -> Result<MutexGuard<'_, Recorder>> {
+    /// The recorder, unless something has gone wrong; none in a dry run.
+    fn checked_recorder(&self) -> Result<Option<MutexGuard<'_, Recorder>>> {
+        if self.recorder.is_none() {
+            return Ok(None);
+        }
         let recorder = self.recorder();
         recorder.check()?;
-        Ok(recorder)
+        Ok(Some(recorder))
+    }
+
+    /// A new buffer for the pool, if need be in place of all that the pool keeps.
+    fn make(&self, recorder: &mut Recorder, class: u64, requested: u64) -> Result<wgpu::Buffer> {
+        if let Some(raw) = self.create(recorder, class)? {
+            return Ok(raw);
+        }
+        self.trim(recorder)?;
+        self.create(recorder, class)?
+            .ok_or_else(|| self.out_of_memory(requested))
     }
 
     fn out_of_memory(&self, requested: u64) -> Error {

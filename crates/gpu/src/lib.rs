@@ -23,6 +23,7 @@ mod adapter;
 mod buffer;
 mod context;
 mod error;
+mod heaps;
 #[cfg(feature = "testing")]
 mod inject;
 mod pipeline;

@@ -11,12 +11,40 @@ pub struct Memory {
     pub pooled: u64,
     /// The most that was ever in use.
     pub peak: u64,
+    /// The most that was ever taken from the system: in use and pooled.
+    pub taken: u64,
+}
+
+impl Memory {
+    /// Counts bytes that come into use, `pooled` ones out of the pool.
+    pub fn lend(&mut self, bytes: u64, pooled: bool) {
+        self.in_use += bytes;
+        if pooled {
+            self.pooled -= bytes;
+        }
+        self.peak = self.peak.max(self.in_use);
+        self.taken = self.taken.max(self.in_use + self.pooled);
+    }
+
+    /// Counts bytes that go back to the pool.
+    pub fn give_back(&mut self, bytes: u64) {
+        self.in_use -= bytes;
+        self.pooled += bytes;
+    }
+}
+
+/// What a buffer is made of.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Device(wgpu::Buffer),
+    /// Nothing: a dry run's buffers are only counted.
+    Dry,
 }
 
 /// Free buffers by size class, and how many bytes there are of what.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    free: BTreeMap<u64, Vec<wgpu::Buffer>>,
+    free: BTreeMap<u64, Vec<Raw>>,
     memory: Memory,
 }
 
@@ -26,29 +54,26 @@ impl Pool {
     }
 
     /// A free buffer of a class; the one freed last, which caches may still know.
-    pub fn take(&mut self, class: u64) -> Option<wgpu::Buffer> {
+    pub fn take(&mut self, class: u64) -> Option<Raw> {
         let buffer = self.free.get_mut(&class)?.pop()?;
-        self.memory.pooled -= class;
-        self.lend(class);
+        self.memory.lend(class, true);
         Some(buffer)
     }
 
     /// Counts a buffer that was made for the pool.
     pub fn lend(&mut self, class: u64) {
-        self.memory.in_use += class;
-        self.memory.peak = self.memory.peak.max(self.memory.in_use);
+        self.memory.lend(class, false);
     }
 
     /// Takes a buffer back.
-    pub fn give_back(&mut self, class: u64, buffer: wgpu::Buffer) {
-        self.memory.in_use -= class;
-        self.memory.pooled += class;
+    pub fn give_back(&mut self, class: u64, buffer: Raw) {
+        self.memory.give_back(class);
         self.free.entry(class).or_default().push(buffer);
     }
 
     /// Empties the pool; the caller drops what comes out.
     #[must_use]
-    pub fn drain(&mut self) -> Vec<wgpu::Buffer> {
+    pub fn drain(&mut self) -> Vec<Raw> {
         self.memory.pooled = 0;
         std::mem::take(&mut self.free)
             .into_values()

@@ -192,7 +192,7 @@ impl Recorder {
             kernel: kernel.name,
             reason,
         };
-        check(dispatch, limits).map_err(refuse)?;
+        check(dispatch, limits)?;
         if groups.contains(&0) {
             return Ok(());
         }
@@ -337,8 +337,19 @@ impl Command {
     }
 }
 
+/// Refuses a dispatch that cannot be.
+///
+/// # Errors
+/// [`Error::Dispatch`]
+pub(crate) fn check(dispatch: &Dispatch<'_>, limits: &Limits) -> Result<()> {
+    misfit(dispatch, limits).map_err(|reason| Error::Dispatch {
+        kernel: dispatch.kernel.name,
+        reason,
+    })
+}
+
 /// Why a dispatch cannot be, if so.
-fn check(dispatch: &Dispatch<'_>, limits: &Limits) -> Result<(), String> {
+fn misfit(dispatch: &Dispatch<'_>, limits: &Limits) -> Result<(), String> {
     let Dispatch {
         kernel,
         overrides,

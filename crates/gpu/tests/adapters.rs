@@ -11,7 +11,7 @@ type Outcome = Result<(), Failed>;
 type Test = fn(&Context) -> Outcome;
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 17] = [
+    let tests: [(&str, Test); 18] = [
         ("fill", fill),
         ("round trips of all lengths", round_trips),
         (
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         ("a kernel that does not compile", broken_kernel),
         ("oversized buffers are refused", oversized),
         ("memory is limited, counted and trimmed", memory),
+        ("a dry context counts as the real one does", dry),
         ("a destroyed device is an error", destroyed),
         ("many threads", threads),
         ("unchecked kernels", unchecked),
@@ -485,6 +486,45 @@ fn oversized(context: &Context) -> Outcome {
         assert!(matches!(error, Error::BufferTooLarge { .. }), "{error}");
         assert!(error.to_string().contains("--batch"), "{error}");
     }
+    Ok(())
+}
+
+fn dry(context: &Context) -> Outcome {
+    let counted = |context: &Context| -> gpu::Result<_> {
+        let large = context.alloc(1 << 20)?;
+        let small = context.upload(&[1.0; 1000])?;
+        drop(large);
+        let third = context.alloc(900_000)?;
+        let read = context.download(&small)?;
+        let before = context.memory();
+        drop((small, third));
+        context.trim()?;
+        Ok((before, context.memory(), read))
+    };
+    let real = own(context, &Options::default())?;
+    let dry = real.dry();
+    assert!(dry.is_dry() && !real.is_dry() && dry != real);
+    let (before, after, read) = counted(&dry)?;
+    assert_eq!(read, [0.0; 1000]);
+    assert_eq!(counted(&real)?.0, before, "class by class");
+    assert_eq!((after.in_use, after.pooled), (0, 0));
+    assert_eq!(before.taken, before.in_use + before.pooled);
+    // What a device can't do is refused, what it can is not done.
+    let huge = context.max_buffer_len() + 1;
+    assert!(matches!(dry.alloc(huge), Err(Error::BufferTooLarge { .. })));
+    let out = dry.alloc(4)?;
+    let fill = |params: &[u8]| {
+        dry.dispatch(Dispatch {
+            kernel: &shaders::pointwise::FILL,
+            overrides: &[],
+            params,
+            buffers: &[&out],
+            groups: [1, 1, 1],
+        })
+    };
+    fill(&[4u32.to_le_bytes(), 1.0f32.to_le_bytes()].concat())?;
+    assert!(matches!(fill(&[]), Err(Error::Dispatch { .. })));
+    assert_eq!(dry.download(&out)?, [0.0; 4]);
     Ok(())
 }
 

@@ -41,17 +41,14 @@ impl Weights<'_> {
     pub fn weight(&mut self, shape: [usize; 4]) -> Result<Param> {
         let [rows, cols, kh, kw] = shape;
         let (fan_out, fan_in) = ((rows * kh * kw) as f32, (cols * kh * kw) as f32);
-        let values = match self.init {
+        let device = self.device;
+        let values = || match self.init {
             Init::Normal => self.normal(shape, self.gain),
             Init::Xavier => self.normal(shape, self.gain * (2.0 / (fan_in + fan_out)).sqrt()),
             Init::Kaiming => self.normal(shape, (2.0 / fan_in).sqrt()),
             Init::Orthogonal => self.orthogonal(rows, cols * kh * kw),
         };
-        Ok(Param::new(&Tensor::from_slice(
-            &values,
-            shape,
-            self.device,
-        )?))
+        Ok(Param::new(&Tensor::from_values(shape, device, values)?))
     }
 
     /// `len` values, all the same.

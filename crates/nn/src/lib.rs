@@ -16,7 +16,7 @@ pub use gan_loss::{GanLoss, GanMode};
 pub use init::{Init, Weights};
 pub use layers::{Conv2d, ConvTranspose2d, InstanceNorm, Norm, ReflectionPad2d, Sequential};
 pub use loss_scale::LossScale;
-pub use module::{Module, Param, parameters};
+pub use module::{Checkpointed, Module, Param, parameters};
 pub use schedule::Linear;
 pub use state::{
     CHECKSUM, StateDict, StateError, StateFile, StateReader, load_file, load_state, save_file,

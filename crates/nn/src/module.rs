@@ -62,3 +62,32 @@ pub fn parameters(module: &dyn Module) -> Vec<Param> {
     module.visit("", &mut |_, param| all.push(param.clone()));
     all
 }
+
+/// A module that keeps nothing for its gradient but its input, and is run again by the backward pass: see
+/// [`tensor::checkpoint`].
+pub struct Checkpointed {
+    module: Arc<dyn Module>,
+    parameters: Vec<Param>,
+}
+
+impl Checkpointed {
+    /// The same module, so.
+    pub fn new(module: impl Module + 'static) -> Self {
+        Checkpointed {
+            parameters: parameters(&module),
+            module: Arc::new(module),
+        }
+    }
+}
+
+impl Module for Checkpointed {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let values: Vec<Tensor> = self.parameters.iter().map(Param::get).collect();
+        let module = self.module.clone();
+        tensor::checkpoint(x, &values, move |x| module.forward(x))
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        self.module.visit(prefix, visit);
+    }
+}

@@ -1,8 +1,8 @@
 use std::fmt;
 
-use gpu::Tuning;
+use gpu::{Memory, Tuning};
 
-use crate::Result;
+use crate::{Result, cpu};
 
 /// Where tensors live and are computed on.
 #[derive(Clone)]
@@ -76,12 +76,59 @@ impl Device {
 
     /// Bytes held by live tensors: now, and at the most since the program started.
     pub fn memory_in_use(&self) -> (u64, u64) {
+        let memory = self.memory();
+        (memory.in_use, memory.peak)
+    }
+
+    /// Bytes held by live tensors and kept for later ones; in a dry run, those it counts.
+    pub fn memory(&self) -> Memory {
         match self {
-            Device::Cpu => crate::cpu::memory_in_use(),
-            Device::Gpu(context) => {
-                let memory = context.memory();
-                (memory.in_use, memory.peak)
-            }
+            Device::Cpu => cpu::memory(),
+            Device::Gpu(context) => context.memory(),
+        }
+    }
+
+    /// Gives memory that no tensor holds back to the system; waits for the device.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn trim(&self) -> Result<()> {
+        match self {
+            Device::Cpu => cpu::trim(),
+            Device::Gpu(context) => context.trim()?,
+        }
+        Ok(())
+    }
+
+    /// Runs `f` without data, on a stand-in for this device that begins with no memory taken and counts
+    /// what is: [`Device::memory`] of the stand-in says how much. Tensors have shapes there and read as
+    /// zeros; nothing is computed, and no memory is touched. `f` should use no tensors of other devices,
+    /// and on the processor no other threads.
+    ///
+    /// ```
+    /// # fn main() -> tensor::Result<()> {
+    /// use tensor::{Device, Tensor};
+    /// let bytes: tensor::Result<u64> = Device::Cpu.dry_run(|device| {
+    ///     let x = Tensor::zeros([1, 64, 4096, 4096], device)?;
+    ///     x.scale(2.0)?;
+    ///     Ok(device.memory().peak)
+    /// });
+    /// assert!(bytes? > 8 << 30);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn dry_run<T>(&self, f: impl FnOnce(&Device) -> T) -> T {
+        match self {
+            Device::Cpu => cpu::dry::run(|| f(self)),
+            Device::Gpu(context) => f(&Device::Gpu(context.dry())),
+        }
+    }
+
+    /// Whether this is a stand-in, see [`Device::dry_run`].
+    pub fn is_dry(&self) -> bool {
+        match self {
+            Device::Cpu => cpu::dry::is_on(),
+            Device::Gpu(context) => context.is_dry(),
         }
     }
 }

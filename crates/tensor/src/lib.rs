@@ -29,8 +29,8 @@ mod tensor;
 
 pub use device::Device;
 pub use error::{Error, Result};
-pub use gpu::Precision;
+pub use gpu::{Memory, Precision};
 pub use op::{Array, Backward, Cost, CpuArray, GpuArray, Op, Reads, apply, costs};
 pub use shape::Shape;
-pub use tape::{Gradients, grad, grad_with_graph, no_grad};
+pub use tape::{Gradients, checkpoint, grad, grad_with_graph, no_grad};
 pub use tensor::{Reading, Tensor};

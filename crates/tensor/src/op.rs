@@ -42,6 +42,12 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Computes every value of `out`, whose content is undefined before, on the processor.
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>);
 
+    /// Whether [`Op::cpu`] takes buffers beside its output. Then a dry run calls it, with inputs and an
+    /// output that have shapes but no values, for it to take those buffers and compute nothing.
+    fn workspace(&self) -> bool {
+        false
+    }
+
     /// Records the kernels that compute every value of `out`, whose content is undefined before.
     ///
     /// # Errors
@@ -201,13 +207,15 @@ fn run(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
         Device::Cpu => {
             let mut out = cpu::Buffer::new(shape.len());
             let arrays: Vec<CpuArray> = inputs.iter().map(|input| input.cpu_array()).collect();
-            op.cpu(
-                &arrays,
-                Array {
-                    shape,
-                    data: &mut out,
-                },
-            );
+            if !out.is_dry() || op.workspace() {
+                op.cpu(
+                    &arrays,
+                    Array {
+                        shape,
+                        data: &mut out,
+                    },
+                );
+            }
             Storage::Cpu(out)
         }
         Device::Gpu(gpu) => {

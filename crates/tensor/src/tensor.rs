@@ -87,6 +87,26 @@ impl Tensor {
         Ok(Self::new(shape, device.clone(), storage))
     }
 
+    /// A tensor of the values that `values` gives, row-major; a dry run doesn't ask for them.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_slice`].
+    pub fn from_values(
+        shape: impl Into<Shape>,
+        device: &Device,
+        values: impl FnOnce() -> Vec<f32>,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        if !device.is_dry() {
+            return Self::from_slice(&values(), shape, device);
+        }
+        let storage = match device {
+            Device::Cpu => Storage::Cpu(cpu::Buffer::new(shape.len())),
+            Device::Gpu(gpu) => Storage::Gpu(gpu.alloc(shape.len())?),
+        };
+        Ok(Self::new(shape, device.clone(), storage))
+    }
+
     /// A tensor of one value everywhere.
     ///
     /// # Errors
@@ -146,7 +166,7 @@ impl Tensor {
     /// A fault of the device.
     pub fn read_later(&self) -> Result<Reading> {
         Ok(match (&*self.0.storage, self.device()) {
-            (Storage::Cpu(buffer), _) => Reading::Here(buffer.to_vec()),
+            (Storage::Cpu(buffer), _) => Reading::Here(buffer.values()),
             (Storage::Gpu(buffer), Device::Gpu(gpu)) => Reading::Coming {
                 values: gpu.download_later(buffer)?,
                 len: self.shape().len(),
@@ -267,6 +287,10 @@ impl Tensor {
 
     pub(crate) fn id(&self) -> u64 {
         self.0.id
+    }
+
+    pub(crate) fn shared_node(&self) -> Option<Arc<Node>> {
+        self.0.node.clone()
     }
 
     pub(crate) fn node(&self) -> Option<&Node> {

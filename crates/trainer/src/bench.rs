@@ -10,9 +10,9 @@ use tensor::ops::registry;
 use tensor::{Cost, Device, Shape, Tensor, costs, no_grad};
 
 use crate::cli::{BenchArgs, Options};
-use crate::report;
 use crate::settings::Settings;
 use crate::train::Ending;
+use crate::{memory, report};
 
 /// Runs before measuring: kernels are compiled, buffers are there.
 const WARM_UP: u64 = 2;
@@ -106,7 +106,7 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
         ndf: config.ndf,
         precision: config.precision,
         tensor_memory: device.memory_in_use().1,
-        process_memory: process_memory(),
+        process_memory: memory::of_process(),
         measurements: &measurements,
     };
     if args.json {
@@ -233,14 +233,4 @@ impl Measurement {
             self.gflop_per_second,
         ));
     }
-}
-
-/// The process's peak memory in bytes, which Linux tells.
-fn process_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

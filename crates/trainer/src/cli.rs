@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::memory::Memory;
+use crate::amount::Memory;
 
 /// Learns to turn one kind of picture into another without paired examples.
 ///
@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a model (what happens without a command)
     Train(Box<TrainArgs>),
+    /// Say how much memory training would take, and what would fit
+    Plan(Box<TrainArgs>),
     /// Translate pictures with a trained model
     Translate(TranslateArgs),
     /// List the devices that --device takes
@@ -155,6 +157,11 @@ pub struct Options {
     #[arg(long, value_parser = PossibleValuesParser::new(["single", "mixed"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
+    /// Compute what is inside of the generators again in the backward pass, instead of keeping it: much
+    /// less memory, more time, the same results [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_activations: Option<bool>,
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,8 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::sample::Samples;
+
 /// Pictures kept decoded, at their loading size; beyond, they are decoded each time.
 const CACHE_BYTES: usize = 2 << 30;
 /// Batches made ahead by each worker.
@@ -249,6 +251,20 @@ fn frame(corner: [u32; 2], size: u32, mirrored: bool, angle: f64, scale: f64) ->
 
 fn load(file: &Path, side: u32) -> images::Result<RgbImage> {
     Ok(images::resize(&images::decode(file)?, side, side))
+}
+
+/// Bytes of pictures that training on so many of each domain holds at the most: those kept decoded, the
+/// batches made ahead, and a sample sheet.
+pub fn memory(lens: [usize; 2], config: &Config) -> u64 {
+    let pixels = |side: usize| 3 * (side * side) as u64;
+    let decoded = |len: usize| {
+        let all = len as u64 * pixels(config.load_size());
+        all.min(CACHE_BYTES as u64)
+    };
+    let batch = 2 * 4 * config.batch as u64 * pixels(config.size);
+    // Of each worker those that wait and the one it makes; and the one that is being trained on.
+    let batches = (WORKERS * (AHEAD + 1) + 1) as u64 * batch;
+    decoded(lens[0]) + decoded(lens[1]) + batches + Samples::memory(config.size)
 }
 
 /// Both domains, decoded for a stage.

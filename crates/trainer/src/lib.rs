@@ -1,5 +1,6 @@
 //! The command line: trains CycleGAN models and translates pictures with them.
 
+mod amount;
 mod bench;
 mod checkpoint;
 mod cli;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
     tensor::cpu::work_on_this_thread();
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => train::run(&args),
+        Command::Plan(args) => memory::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Runs(args) => runs::list(&args),

@@ -29,6 +29,14 @@ impl Samples {
         Ok(Samples { a, b, size })
     }
 
+    /// Bytes that sheets at a size take: the test pictures, what is shown of them, and the sheet.
+    pub fn memory(size: usize) -> u64 {
+        let pixels = 3 * (size * size) as u64;
+        let shown = pixels * (SHOWN.div_ceil(size).max(1) as u64).pow(2);
+        let rows = ROWS as u64;
+        rows * (2 * 4 * pixels + 6 * (pixels + shown))
+    }
+
     /// Translates the pictures there and back, onto a sheet; and says what strikes about them, if there are
     /// enough.
     ///

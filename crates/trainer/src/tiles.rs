@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use cyclegan::{Config, Generator, GeneratorKind, Tiling};
 use tensor::Device;
 
-use crate::memory::Memory;
+use crate::amount::Memory;
 
 /// The side of the tiles' cores for a picture of `[height, width]` that the user asked for; none where a tile
 /// is all of it.

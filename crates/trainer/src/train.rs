@@ -23,7 +23,7 @@ use crate::report::{self, Progress};
 use crate::run_dir::{Lines, Lock, RunDir};
 use crate::sample::{Samples, Statistics};
 use crate::settings::{OnNan, Settings};
-use crate::{demo, devices, disk, interrupt};
+use crate::{demo, devices, disk, interrupt, memory};
 
 /// A sample sheet this early shows whether anything moves.
 const EARLY_SAMPLE: u64 = 100;
@@ -85,7 +85,8 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         None => (0, 0),
     };
     let left = left(&stages, steps, taken);
-    announce(&device, &pictures, &left, args.quiet)?;
+    let planned = memory::check(&device, pictures.lens(), &left)?;
+    announce(&device, &pictures, &left, &planned, args.quiet)?;
     // Pictures that can't be read should be found before anything is written.
     let present = left.first().context("the run has no steps")?;
     let material = Material::open(&pictures, present, steps, args.quiet)?;
@@ -113,6 +114,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         history,
         progress,
         passed_over: BTreeSet::new(),
+        planned,
     };
     run.train(device, material)
 }
@@ -251,9 +253,15 @@ impl Material {
     }
 }
 
-/// Says what is going to happen. Time and memory are measured: two steps on noise, as large as the
-/// largest stage's, with networks that are thrown away, which also shows now whether the device has room.
-fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool) -> Result<()> {
+/// Says what is going to happen. Time is measured: two steps on noise, as large as the largest stage's, with
+/// networks that are thrown away, which also shows now whether the device has room.
+fn announce(
+    device: &Device,
+    pictures: &Pictures,
+    stages: &[Stage],
+    planned: &memory::RunPlan,
+    quiet: bool,
+) -> Result<()> {
     let largest = stages.iter().max_by_key(|stage| stage.pixels());
     let largest = largest.context("the run has no steps")?;
     let config = &largest.config;
@@ -269,6 +277,7 @@ fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool)
             sizes.join(", ")
         );
         eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
+        eprintln!("memory      {planned}");
     }
     let noise = cyclegan::noise(config, device)?;
     let mut each = Duration::ZERO;
@@ -281,8 +290,6 @@ fn announce(device: &Device, pictures: &Pictures, stages: &[Stage], quiet: bool)
         each = begun.elapsed();
     }
     if !quiet {
-        let (_, peak) = device.memory_in_use();
-        eprintln!("memory      {} for tensors", report::bytes(peak));
         let whole = each.as_secs_f64() * steps_like(largest, stages);
         let whole = Duration::try_from_secs_f64(whole).unwrap_or(Duration::MAX);
         let total = stages.last().map_or(0, |stage| stage.end);
@@ -320,6 +327,7 @@ struct Run {
     progress: Progress,
     /// Steps that are not to be taken, beside those that the checkpoint knows of.
     passed_over: BTreeSet<u64>,
+    planned: memory::RunPlan,
 }
 
 impl Run {
@@ -367,7 +375,9 @@ impl Run {
         // A full disk or the like is told by the error that ended the run.
         let _ = self.history.ended(step.unwrap_or(0), &outcome);
         match outcome {
-            Ok(Ending::Finished) if !self.progress.is_quiet() => self.say_goodbye(begun.elapsed()),
+            Ok(Ending::Finished) if !self.progress.is_quiet() => {
+                self.say_goodbye(begun.elapsed(), device.as_ref());
+            }
             Err(error) => return Err(error.context(self.how_to_go_on())),
             Ok(_) => {}
         }
@@ -425,7 +435,7 @@ impl Run {
         training.train(&stages, material)
     }
 
-    fn say_goodbye(&self, took: Duration) {
+    fn say_goodbye(&self, took: Duration, device: Option<&Device>) {
         let run = self.dir.path().display();
         let newest: PathBuf = self.dir.samples().join(format!("{:06}.png", self.total));
         eprintln!(
@@ -433,6 +443,9 @@ impl Run {
             report::duration(took),
             self.progress.losses()
         );
+        if let Some(device) = device {
+            eprintln!("memory      {}", self.planned.measured(device));
+        }
         eprintln!("look at     {}", newest.display());
         eprintln!(
             "translate   cargo run -p trainer -- translate {run} --input PICTURE --output FOLDER"
@@ -478,6 +491,10 @@ impl Training<'_> {
                 None => Material::open(&self.run.pictures, stage, steps, quiet)?,
             };
             self.model.change_size(stage.config.size);
+            if all > 1 {
+                // Buffers of another stage's sizes are of no use.
+                self.device.trim()?;
+            }
             let progress = &mut self.run.progress;
             if all > 1 {
                 let Stage { end, config, .. } = stage;

@@ -12,11 +12,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use nn::{Area, Module};
 use tensor::{Device, Tensor, no_grad};
 
+use crate::amount::Memory;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{Direction, TranslateArgs};
-use crate::memory::Memory;
 use crate::train::Ending;
-use crate::{interrupt, report, tiles};
+use crate::{interrupt, memory, report, tiles};
 
 /// Translates a picture or a folder of pictures.
 ///
@@ -57,7 +57,10 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         config: &checkpoint.header.settings.model,
         device: &device,
         tile: args.tile.map(|tile| tile as usize),
-        memory: args.memory.unwrap_or_else(|| Memory::available(&device)),
+        memory: match args.memory {
+            Some(memory) => memory,
+            None => memory::for_translation(&device)?,
+        },
         bars,
     };
     let mut failed = Vec::new();

@@ -572,3 +572,72 @@ fn bench_measures_steps_translation_and_operations() {
     assert_eq!(operations.lines().count(), 2, "{operations}");
     scratch.fails("bench --size 30 --device cpu", &["size = 30"]);
 }
+
+#[test]
+fn a_run_that_does_not_fit_is_refused_with_what_would() {
+    let scratch = Scratch::new();
+    let options = format!("--data data --out run {SMALL}");
+    let with = |stated: &str, args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command
+            .current_dir(scratch.0.path())
+            .args(args.split_whitespace());
+        command.env_remove("HENSHIN_DEVICE");
+        command
+            .env("HENSHIN_DEVICE_MEMORY", stated)
+            .output()
+            .unwrap()
+    };
+    let refused = |stated: &str, args: &str, names: &[&str]| {
+        let output = with(stated, args);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+        for name in names {
+            assert!(message.contains(name), "no {name}: {message}");
+        }
+    };
+    refused(
+        "1MiB",
+        &options,
+        &["32×32 with batch 1", "1.00 MiB", "any size"],
+    );
+    let large = format!("{options} --batch 28");
+    let names = [
+        "batch 28",
+        "batches of up to",
+        "sizes of up to",
+        "weights",
+        "--checkpoint-activations",
+    ];
+    refused("80MiB", &large, &names);
+    refused("much", &options, &["HENSHIN_DEVICE_MEMORY", "much", "MiB"]);
+    assert!(!scratch.path("run").exists(), "nothing is left of them");
+    assert!(with("80MiB", &options).status.success());
+    let planned = with("80MiB", &format!("plan {large}"));
+    let table = stdout(&planned);
+    assert!(planned.status.success(), "{}", stderr(&planned));
+    for name in [
+        "weights",
+        "optimiser",
+        "activations",
+        "image pools",
+        "pictures",
+        "80.00 MiB",
+    ] {
+        assert!(table.contains(name), "no {name}: {table}");
+    }
+}
+
+#[test]
+fn recomputed_activations_change_nothing_but_memory() {
+    let scratch = Scratch::new();
+    scratch.train("kept");
+    scratch.succeeds(&format!(
+        "--data data --out again {SMALL} --checkpoint-activations"
+    ));
+    let metrics = |run: &str| fs::read(scratch.path(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("kept"), metrics("again"));
+    let config = fs::read_to_string(scratch.path("again").join("config.toml")).unwrap();
+    assert!(config.contains("checkpoint_activations = true"));
+}

@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+use gpu::Memory;
+
+use super::dry;
 
 /// A line of the cache: memory starts with one, so that no vector spans two.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+pub(super) struct Line([f32; LINE]);
 
 const LINE: usize = 16;
 
@@ -18,28 +21,37 @@ const LINE: usize = 16;
 pub(super) const SLACK: usize = 128;
 
 /// `len` values of pooled memory, and what was derived from them.
+///
+/// In a dry run it has a length and counts as if it had memory, but derefs to no values.
 pub struct Buffer {
     memory: Vec<Line>,
     len: usize,
+    /// Whose memory it is, where that is not the pool's.
+    dry: Option<dry::Share>,
     derived: Mutex<Vec<(Derivation, Arc<Buffer>)>>,
 }
 
 /// Names a form that values were brought into: how, and for which extents.
 pub(crate) type Derivation = (&'static str, [usize; 8]);
 
+/// Free memory by its number of values, and how many bytes there are of what.
+#[derive(Default)]
 struct Pool {
     free: Option<HashMap<usize, Vec<Vec<Line>>>>,
-    in_use: u64,
-    peak: u64,
+    memory: Memory,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     free: None,
-    in_use: 0,
-    peak: 0,
+    memory: Memory {
+        in_use: 0,
+        pooled: 0,
+        peak: 0,
+        taken: 0,
+    },
 });
 
-fn pool() -> std::sync::MutexGuard<'static, Pool> {
+fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -53,22 +65,32 @@ impl Buffer {
     /// A buffer whose content is undefined (though never uninitialised).
     pub fn new(len: usize) -> Self {
         let class = size_class(len + SLACK);
-        let mut pool = pool();
-        pool.in_use += 4 * class as u64;
-        pool.peak = pool.peak.max(pool.in_use);
-        let free = pool
-            .free
-            .get_or_insert_default()
-            .get_mut(&class)
-            .and_then(Vec::pop);
-        drop(pool);
-        let mut memory = free.unwrap_or_else(|| vec![Line::zeroed(); class / LINE]);
-        cast_slice_mut(&mut memory)[len..len + SLACK].fill(0.0f32);
+        let dry = dry::take(class);
+        let memory = match dry {
+            Some(_) => Vec::new(),
+            None => take(class, len),
+        };
         Buffer {
             memory,
             len,
+            dry,
             derived: Mutex::default(),
         }
+    }
+
+    /// How many values it has, in a dry run, too.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether it was made in a dry run and so has no memory.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry.is_some()
     }
 
     /// The first value; the last is followed by [`SLACK`] zeros.
@@ -79,8 +101,18 @@ impl Buffer {
     /// A copy of the given values.
     pub fn from_slice(values: &[f32]) -> Self {
         let mut buffer = Self::new(values.len());
-        buffer.copy_from_slice(values);
+        if !buffer.is_dry() {
+            buffer.copy_from_slice(values);
+        }
         buffer
+    }
+
+    /// A copy of its values; zeros in a dry run.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        match self.dry {
+            Some(_) => vec![0.0; self.len],
+            None => self.to_vec(),
+        }
     }
 
     /// These values in another form, which is kept as long as they are: a step uses a weight, packed
@@ -96,11 +128,29 @@ impl Buffer {
     }
 }
 
+/// Memory of a class for `len` values and the zeros after them, from the pool or new.
+fn take(class: usize, len: usize) -> Vec<Line> {
+    let mut pool = pool();
+    let free = pool
+        .free
+        .get_or_insert_default()
+        .get_mut(&class)
+        .and_then(Vec::pop);
+    pool.memory.lend(4 * class as u64, free.is_some());
+    drop(pool);
+    let mut memory = free.unwrap_or_else(|| vec![Line::zeroed(); class / LINE]);
+    cast_slice_mut(&mut memory)[len..len + SLACK].fill(0.0f32);
+    memory
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.is_dry() {
+            return;
+        }
         let memory = std::mem::take(&mut self.memory);
         let mut pool = pool();
-        pool.in_use -= size_of_val(&memory[..]) as u64;
+        pool.memory.give_back(size_of_val(&memory[..]) as u64);
         pool.free
             .get_or_insert_default()
             .entry(memory.len() * LINE)
@@ -112,7 +162,8 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &cast_slice(&self.memory)[..self.len]
+        let len = if self.is_dry() { 0 } else { self.len };
+        &cast_slice(&self.memory)[..len]
     }
 }
 
@@ -120,14 +171,23 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         let derived = self.derived.get_mut();
         derived.unwrap_or_else(|p| p.into_inner()).clear();
-        &mut cast_slice_mut(&mut self.memory)[..self.len]
+        let len = if self.dry.is_some() { 0 } else { self.len };
+        &mut cast_slice_mut(&mut self.memory)[..len]
     }
 }
 
-/// Bytes in live buffers: now, and at the most.
-pub fn memory_in_use() -> (u64, u64) {
-    let pool = pool();
-    (pool.in_use, pool.peak)
+/// Bytes in live buffers and in the pool; in a dry run, those that it counts.
+pub fn memory() -> Memory {
+    dry::memory().unwrap_or_else(|| pool().memory)
+}
+
+/// Gives the pool's free memory back to the system.
+pub fn trim() {
+    let mut pool = pool();
+    let free = pool.free.take();
+    pool.memory.pooled = 0;
+    drop(pool);
+    drop(free);
 }
 
 #[cfg(test)]

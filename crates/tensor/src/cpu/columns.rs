@@ -3,8 +3,9 @@
 
 use rayon::prelude::*;
 
+use super::dry::each;
 use super::gemm::{Matrix, MatrixMut, SharedOut, gemm};
-use super::{Buffer, Convolution};
+use super::{Buffer, Convolution, dry};
 
 /// Output rows that a task computes: enough positions for the matrix product to be efficient, few
 /// enough for the strip's columns (`depth` rows) to stay near the core, and at least two strips, so
@@ -147,12 +148,15 @@ pub(super) fn forward(
     let strip = rows_per_strip(depth, conv.out);
     let strips = down.div_ceil(strip);
     let out = SharedOut::new(out);
-    (0..items * strips).into_par_iter().for_each(|task| {
+    each(items * strips, |task| {
         let (item, first) = (task / strips, task % strips * strip);
         let rows = first..(first + strip).min(down);
         let positions = rows.len() * across;
-        let image = &image[item * c * h * w..][..c * h * w];
         let mut columns = Buffer::new(depth * positions);
+        if columns.is_dry() {
+            return;
+        }
+        let image = &image[item * c * h * w..][..c * h * w];
         im2col(image, conv, 0..depth, rows.clone(), &mut columns);
         let plane = down * across;
         let dst = MatrixMut {
@@ -185,6 +189,7 @@ pub(super) fn image_grad(
     out: &mut [f32],
 ) {
     let Convolution {
+        items,
         channels: [c, m],
         image: [height, width],
         kernel: [kh, kw],
@@ -195,6 +200,11 @@ pub(super) fn image_grad(
     fill_bias(out, plane, bias);
     // Products with few rows are slow, so a task has at least 64 of them where it can.
     let block = 64usize.div_ceil(kh * kw).min(c.div_ceil(2)).max(1);
+    let room = |taps: usize| Buffer::new(taps * rows_per_strip(taps, conv.out) * w);
+    if dry::is_on() {
+        each(items * c.div_ceil(block), |_| drop(room(block * kh * kw)));
+        return;
+    }
     out.par_chunks_mut(c * plane)
         .enumerate()
         .for_each(|(item, image)| {
@@ -207,7 +217,7 @@ pub(super) fn image_grad(
                     let first = channels.start * kh * kw;
                     let taps = channels.len() * kh * kw;
                     let strip = rows_per_strip(taps, conv.out);
-                    let mut columns = Buffer::new(taps * strip * w);
+                    let mut columns = room(taps);
                     for start in (0..h).step_by(strip) {
                         let rows = start..(start + strip).min(h);
                         let across = rows.len() * w;
@@ -255,10 +265,13 @@ pub(super) fn weight_grad(conv: &Convolution, image: &[f32], grad: &[f32], out: 
     let block = depth.div_ceil(2).next_multiple_of(16).min(576);
     let strip = rows_per_strip(block, conv.out);
     let out = SharedOut::new(out);
-    (0..depth.div_ceil(block)).into_par_iter().for_each(|task| {
+    each(depth.div_ceil(block), |task| {
         let columns_of = task * block..((task + 1) * block).min(depth);
         let taps = columns_of.len();
         let mut columns = Buffer::new(taps * strip * across);
+        if columns.is_dry() {
+            return;
+        }
         let dst = MatrixMut {
             out,
             at: columns_of.start,

@@ -10,6 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::convolution::for_each_channel;
+use super::dry::{collect, each};
 use super::gemm::SharedOut;
 use super::planes::{Planes, SHARED};
 use super::tile::{BLOCK, Operands, STRETCH, Tile, WIDE, dots};
@@ -28,6 +29,9 @@ const ACROSS: usize = 8;
 /// `values` has it at `r · row + depths[k]`; missing rows are zero.
 fn pack(values: &[f32], rows: usize, row: usize, depths: &[usize]) -> Buffer {
     let mut packed = Buffer::new(rows.div_ceil(BLOCK) * depths.len() * BLOCK);
+    if packed.is_dry() {
+        return packed;
+    }
     let fill = |(block, mut packed): (usize, &mut [f32])| {
         let first = block * BLOCK;
         let here = (rows - first).min(BLOCK);
@@ -114,7 +118,7 @@ impl Walk<'_> {
         // Where there are few, all cores should have some.
         let some = (tiles * parts / (2 * rayon::current_num_threads())).clamp(1, ACROSS);
         let tasks = tiles.div_ceil(some);
-        (0..tasks * parts).into_par_iter().for_each(|task| {
+        each(tasks * parts, |task| {
             let (task, part) = (task / parts, task % parts);
             Arch::new().dispatch(Tiles {
                 walk: self,
@@ -185,6 +189,9 @@ impl WithSimd for Tiles<'_> {
         } else {
             0
         });
+        if room.is_dry() {
+            return;
+        }
         let one_row = self.in_row.is_some();
         for (i, sum) in walk.sums.iter().enumerate() {
             if walk.rows > 4 {
@@ -476,6 +483,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
     };
     let unit = if few { per_item } else { padded * BLOCK };
     let per_item_units = per_item / unit.max(1);
+    // In a dry run there are no chunks.
     grads
         .par_chunks_mut(unit.max(1))
         .enumerate()
@@ -490,7 +498,7 @@ pub(super) fn weight_grad(conv: &Convolution, image: &Buffer, grad: &[f32], out:
     let blocks = depth.div_ceil(BLOCK);
     let tasks = blocks.min(if padded * m > 1 << 18 { 8 } else { 64 });
     let shared = SharedOut::new(out);
-    (0..tasks).into_par_iter().for_each(|task| {
+    each(tasks, |task| {
         let blocks = task * blocks / tasks..(task + 1) * blocks / tasks;
         let rows = blocks.start * BLOCK..(blocks.end * BLOCK).min(depth);
         Arch::new().dispatch(WeightRows {
@@ -553,18 +561,18 @@ fn weight_grad_by_shares(
         ..
     } = *conv;
     let pieces = items * (conv.out[0] * planes.pitch).div_ceil(PIECE);
-    let sums: Vec<Buffer> = (0..SHARES)
-        .into_par_iter()
-        .map(|share| {
-            Arch::new().dispatch(WeightShare {
-                conv,
-                planes,
-                shifts,
-                grad,
-                pieces: share * pieces / SHARES..(share + 1) * pieces / SHARES,
-            })
+    let sums = collect(SHARES, |share| {
+        Arch::new().dispatch(WeightShare {
+            conv,
+            planes,
+            shifts,
+            grad,
+            pieces: share * pieces / SHARES..(share + 1) * pieces / SHARES,
         })
-        .collect();
+    });
+    if sums[0].is_dry() {
+        return;
+    }
     let (depth, columns) = (shifts.len(), m.div_ceil(BLOCK));
     let mut total = Tile::ZERO;
     for at in 0..sums[0].len() / (BLOCK * BLOCK) {
@@ -611,6 +619,9 @@ impl WithSimd for WeightShare<'_> {
         let mut sums = Buffer::new(depth.div_ceil(BLOCK) * columns * BLOCK * BLOCK);
         sums.fill(0.0);
         let mut vectors = Buffer::new(PIECE * BLOCK);
+        if sums.is_dry() {
+            return sums;
+        }
         for piece in self.pieces {
             let (item, start) = (piece / an_item, piece % an_item * PIECE);
             let len = PIECE.min(positions - start);
@@ -661,6 +672,9 @@ impl WithSimd for WeightRows<'_> {
         let (columns, depth) = (self.m.div_ceil(BLOCK), self.shifts.len());
         let row_blocks = self.rows.len().div_ceil(BLOCK);
         let mut sums = Buffer::new(row_blocks * columns * BLOCK * BLOCK);
+        if sums.is_dry() {
+            return;
+        }
         sums.fill(0.0);
         // Positions whose gradients stay near the core while all rows see them.
         let stretch = if self.few { 2048 } else { PIECE };

@@ -4,6 +4,7 @@
 mod buffer;
 mod columns;
 mod convolution;
+pub(crate) mod dry;
 mod gemm;
 mod implicit;
 mod lanes;
@@ -13,7 +14,7 @@ mod tile;
 mod transpose;
 mod winograd;
 
-pub use buffer::{Buffer, memory_in_use};
+pub use buffer::{Buffer, memory, trim};
 pub(crate) use convolution::Convolution;
 pub(crate) use gemm::{Matrix, MatrixMut, SharedOut, gemm};
 pub(crate) use simd::{dot_sum, for_each_chunk, map, map2, map3, sum, vectorised};

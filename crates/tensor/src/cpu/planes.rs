@@ -66,6 +66,14 @@ impl<'a> Planes<'a> {
             };
         }
         let mut planes = Buffer::new(channels * channel);
+        if planes.is_dry() {
+            return Planes {
+                data: Data::Own(planes),
+                channel,
+                phase,
+                pitch,
+            };
+        }
         // Pixels of phase j across that the image has: `start..end`, the first being pixel `from`.
         let across = |j: usize| {
             let start = before[1].saturating_sub(j).div_ceil(stride).min(pitch);

@@ -114,6 +114,10 @@ impl Op for Conv2d {
         conv.forward(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
+    fn workspace(&self) -> bool {
+        true
+    }
+
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let Conv2d { stride, padding } = *self;
         let [_, _, kh, kw] = inputs[1].shape.nchw();

@@ -48,6 +48,10 @@ impl Op for Conv2dWeightGrad {
         conv.weight_grad(inputs[0].data, inputs[1].data, out.data);
     }
 
+    fn workspace(&self) -> bool {
+        true
+    }
+
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let convolution = launch::Convolution {
             gpu,

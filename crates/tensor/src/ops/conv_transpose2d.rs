@@ -88,6 +88,10 @@ impl Op for ConvTranspose2d {
         conv.image_grad(inputs[0].data, inputs[1].data, bias, out.data);
     }
 
+    fn workspace(&self) -> bool {
+        true
+    }
+
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let [_, _, kh, kw] = inputs[1].shape.nchw();
         let convolution = launch::Convolution {

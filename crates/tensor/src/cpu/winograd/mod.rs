@@ -30,6 +30,7 @@ use rayon::prelude::*;
 
 use self::points::{both_axes, data_adjoint, evaluate_adjoint, filter, filter_adjoint};
 use self::squares::{Squares, Tiling, apart};
+use super::dry::{self, collect, each, join};
 use super::gemm::SharedOut;
 use super::tile::{BLOCK, Operands, Tile};
 use super::transpose::transpose;
@@ -53,10 +54,6 @@ macro_rules! by_shape {
             _ => $pass::<5, 4, 2>($conv, $($argument),*),
         }
     };
-}
-
-fn each(tasks: usize, work: impl Fn(usize) + Send + Sync) {
-    (0..tasks).into_par_iter().for_each(work);
 }
 
 /// The most taps a kernel has.
@@ -127,15 +124,18 @@ impl<const N: usize, const T: usize> WithSimd for Columns<'_, N, T> {
         };
         let apart = apart(phases.len() * rows * BLOCK);
         let mut data = Buffer::new(N * N * apart);
+        // Sixteen columns a vector; where filters follow each other in memory, many taps at a time.
+        let count = self.kernel * self.kernel;
+        let mut vectors = Buffer::new(self.depth * count * BLOCK);
+        if data.is_dry() {
+            return Filters { data, rows, apart };
+        }
         for phase in 0..phases.len() {
             let lacking = (phase * rows + self.depth) * BLOCK..(phase + 1) * rows * BLOCK;
             for place in data.chunks_exact_mut(apart) {
                 place[lacking.clone()].fill(0.0);
             }
         }
-        // Sixteen columns a vector; where filters follow each other in memory, many taps at a time.
-        let count = self.kernel * self.kernel;
-        let mut vectors = Buffer::new(self.depth * count * BLOCK);
         let [row, column] = self.steps;
         let run = if row == count { self.depth } else { 1 };
         for k in (0..self.depth).step_by(run) {
@@ -297,7 +297,7 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
     let strip = (NEAR / group).clamp(1, GROUPS);
     let tasks = all.div_ceil(strip);
     if all > 2 * blocks && tasks >= 4 * rayon::current_num_threads() {
-        let filters: Vec<Filters> = (0..blocks).into_par_iter().map(filters).collect();
+        let filters = collect(blocks, filters);
         each(tasks, |at| {
             let groups = at * strip..((at + 1) * strip).min(all);
             let squares = Squares::of_image::<N>(conv, image, tiling, groups.clone());
@@ -319,6 +319,10 @@ fn outputs<const N: usize, const M: usize, const T: usize>(
                     block,
                 );
             });
+            if dry::is_on() {
+                // The others use the same memory.
+                break;
+            }
         }
     }
 }
@@ -345,13 +349,16 @@ impl<const N: usize, const M: usize, const T: usize> WithSimd for Outputs<'_, N,
             out: [down, across],
             ..
         } = *self.conv;
+        let mut room = room_for::<N>(self.groups.len());
+        if room.is_dry() {
+            return;
+        }
         let first = self.block * BLOCK;
         let here = (m - first).min(BLOCK);
         let mut bias = [0.0; BLOCK];
         if let Some(values) = self.bias {
             bias[..here].copy_from_slice(&values[first..first + here]);
         }
-        let mut room = room_for::<N>(self.groups.len());
         let products: &mut [Tile] = cast_slice_mut(&mut room);
         let rows = self.filters.rows;
         // The phases that a place has are next to each other, and so are their channels.
@@ -458,6 +465,10 @@ fn pixels<const N: usize, const M: usize, const T: usize>(
             let covered = tiling.tiles.map(|tiles| stride * (M * tiles + N - M));
             let [height, width] = [0, 1].map(|i| covered[i].max(self.conv.image[i] + padding));
             let mut pixels = Buffer::new(items * height * width * BLOCK);
+            let mut room = room_for::<N>(GROUPS.min(tiling.groups()));
+            if room.is_dry() {
+                return;
+            }
             let mut start = [0.0; BLOCK];
             if let Some(bias) = self.bias {
                 start[..here].copy_from_slice(&bias[first..first + here]);
@@ -467,7 +478,6 @@ fn pixels<const N: usize, const M: usize, const T: usize>(
                 .0
                 .iter_mut()
                 .for_each(|pixel| *pixel = start);
-            let mut room = room_for::<N>(GROUPS.min(tiling.groups()));
             let products: &mut [Tile] = cast_slice_mut(&mut room);
             let mut piece = [0.0f32; 36 * BLOCK];
             for start in (0..tiling.groups()).step_by(GROUPS) {
@@ -544,6 +554,10 @@ fn pixels<const N: usize, const M: usize, const T: usize>(
     if conv.items > 1 && groups * group > SHARED {
         let (grads, images) = (grad.len() / conv.items, out.len() / conv.items);
         let conv = Convolution { items: 1, ..*conv };
+        if dry::is_on() {
+            // One after the other, in the same memory.
+            return pixels::<N, M, T>(&conv, grad, weight, bias, out);
+        }
         for (grad, out) in grad.chunks(grads).zip(out.chunks_mut(images)) {
             pixels::<N, M, T>(&conv, grad, weight, bias, out);
         }
@@ -653,6 +667,10 @@ fn weights<const N: usize, const M: usize, const T: usize>(
             let earlier = self.products.take();
             let accumulate = earlier.is_some();
             let mut room = earlier.unwrap_or_else(|| Buffer::new(N * N * all * BLOCK * BLOCK));
+            let is_last = self.groups.end == self.tiling.groups();
+            if room.is_dry() {
+                return (!is_last).then_some(room);
+            }
             let products: &mut [Tile] = cast_slice_mut(&mut room);
             for (place, tiles) in products.chunks_exact_mut(all).enumerate() {
                 let first = |squares: &Squares, block: usize| {
@@ -682,7 +700,7 @@ fn weights<const N: usize, const M: usize, const T: usize>(
                     unsafe { operands.multiply(simd, accumulate, tile) };
                 }
             }
-            if self.groups.end < self.tiling.groups() {
+            if !is_last {
                 return Some(room);
             }
             for (i, block) in pairs.iter().enumerate() {
@@ -713,22 +731,38 @@ fn weights<const N: usize, const M: usize, const T: usize>(
     // The sums go by once a strip: a strip is the larger part.
     let near = SHARED.max(places * phases * blocks[0] * blocks[1]);
     for groups in strips(tiling.groups(), near / group) {
-        let (pieces, grads) = rayon::join(
+        let (pieces, grads) = join(
             || Squares::of_image::<N>(conv, image, tiling, groups.clone()),
             || Squares::of_grad::<N, M>(conv, grad, tiling, groups.clone()),
         );
-        sums.par_iter_mut().enumerate().for_each(|(task, sums)| {
-            *sums = Arch::new().dispatch(Weights::<N, M, T> {
+        let work = |task: usize, products: Option<Buffer>| {
+            Arch::new().dispatch(Weights::<N, M, T> {
                 conv,
                 tiling,
                 pieces: &pieces,
                 grads: &grads,
                 groups: groups.clone(),
                 blocks: [some(task / across, 0), some(task % across, 1)],
-                products: sums.take(),
+                products,
                 out,
-            });
-        });
+            })
+        };
+        match dry::is_on() {
+            true if groups.len() == tiling.groups() => {
+                each(sums.len(), |task| drop(work(task, None)));
+            }
+            true => {
+                for (task, sums) in sums.iter_mut().enumerate() {
+                    *sums = work(task, sums.take());
+                }
+                // Later strips use the same memory.
+                break;
+            }
+            false => sums
+                .par_iter_mut()
+                .enumerate()
+                .for_each(|(task, sums)| *sums = work(task, sums.take())),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::points::{both_axes, onto_places};
-use super::{Buffer, Convolution, each};
+use super::{Buffer, Convolution};
+use crate::cpu::dry::{self, each};
 use crate::cpu::gemm::SharedOut;
 use crate::cpu::tile::BLOCK;
 use crate::cpu::transpose::transpose;
@@ -97,9 +98,12 @@ impl Pixels {
         first: usize,
         [height, width]: [usize; 2],
     ) -> Self {
-        let channels = planes.len() / (h * w);
         let row = width * BLOCK;
         let mut data = Buffer::new(height * row);
+        if data.is_dry() {
+            return Pixels { data, width };
+        }
+        let channels = planes.len() / (h * w);
         let inside = w.min(width - before);
         for (y, onto) in data.chunks_exact_mut(row).enumerate() {
             let from_y = (first + y).wrapping_sub(before);
@@ -215,9 +219,13 @@ impl Planes<'_> {
             let covered =
                 |tiles: usize| self.stride * (tiling.outputs * tiles + P - tiling.outputs);
             let row = down.start * tiling.outputs * self.stride;
+            let planes = match dry::is_on() {
+                true => &[],
+                false => &self.planes[first * plane..][..here * plane],
+            };
             Arch::new().dispatch(Task::<P, N> {
                 pixels: Pixels::new(
-                    &self.planes[first * plane..][..here * plane],
+                    planes,
                     self.extent,
                     self.padding,
                     row,
@@ -265,6 +273,9 @@ impl<const P: usize, const N: usize> WithSimd for Task<'_, P, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if dry::is_on() {
+            return;
+        }
         let row = self.pixels.width * BLOCK;
         let stride = self.of.stride;
         let steps = [stride * row, stride * BLOCK];
