@@ -92,9 +92,15 @@ pub fn load(run: &Path, device: &Device) -> Result<Checkpoint> {
             bail!("its format is not {FORMAT}");
         }
         let entry = |key: &str| metadata.get(key).with_context(|| format!("it lacks {key}"));
+        let settings = Settings::from_toml(entry("config")?)?;
+        // Networks are made before they are filled: not for a file that has nothing to fill them with.
+        let values: usize = state.values().map(|tensor| tensor.shape().len()).sum();
+        if values < settings.model.least_values() {
+            bail!("its configuration asks for larger networks than it holds");
+        }
         Ok(Checkpoint {
-            settings: Settings::from_toml(entry("config")?)?,
-            steps: entry("steps")?.parse()?,
+            steps: entry("steps")?.parse().context("its step is no number")?,
+            settings,
             state,
         })
     };

@@ -1,7 +1,7 @@
 //! A run's folder: `config.toml`, `metrics.jsonl`, `samples/`, `checkpoints/`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -95,8 +95,8 @@ impl RunDir {
         let context = || format!("{} can't be written", path.display());
         let mut kept = String::new();
         if path.exists() {
-            let lines = BufReader::new(File::open(&path).with_context(context)?).lines();
-            for line in lines.map_while(Result::ok) {
+            let mut lines = BufReader::new(File::open(&path).with_context(context)?);
+            while let Some(line) = short_line(&mut lines) {
                 let step = serde_json::from_str::<serde_json::Value>(&line)
                     .ok()
                     .and_then(|line| line["step"].as_u64());
@@ -114,6 +114,15 @@ impl RunDir {
             .with_context(context)?;
         Ok(Metrics { file, path })
     }
+}
+
+/// The next line without its end; nothing after the last, and where one is no text or absurdly long.
+fn short_line(reader: &mut impl BufRead) -> Option<String> {
+    const LONGEST: u64 = 64 << 10;
+    let mut line = String::new();
+    let length = reader.take(LONGEST).read_line(&mut line).ok()?;
+    let whole = length > 0 && (length as u64) < LONGEST;
+    whole.then(|| line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn free_folder(preset: Preset) -> PathBuf {
