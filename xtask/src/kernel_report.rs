@@ -2,6 +2,8 @@
 //! without that hardware. Mesa's RADV compiles for the AMD chip that `RADV_FORCE_FAMILY` names and
 //! says what came of it: registers, spills, occupancy, instructions.
 
+#![allow(unsafe_code, reason = "Vulkan is a library of C's")]
+
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
 

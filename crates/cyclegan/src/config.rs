@@ -339,7 +339,7 @@ impl Config {
             let name = toml::Value::try_from(self.generator).map_or(String::new(), |name| {
                 name.as_str().unwrap_or_default().to_owned()
             });
-            let below = (self.size / multiple * multiple).max(least);
+            let below = (self.size.min(4096) / multiple * multiple).max(least);
             let reason = format!(
                 "{name} takes multiples of {multiple} from {least} on; try {below} or {}",
                 below + multiple
@@ -378,6 +378,29 @@ impl Config {
         Ok(())
     }
 
+    /// No more values than its networks' parameters have, and no less than a fifth: whoever reads a
+    /// configuration from a file can tell what it asks for before networks are made.
+    pub fn least_values(&self) -> usize {
+        let generator = match self.generator {
+            GeneratorKind::Resnet6blocks => 6 * 288,
+            GeneratorKind::Resnet9blocks => 9 * 288,
+            GeneratorKind::Unet128 => 2048 + 2 * 3072,
+            GeneratorKind::Unet256 => 2048 + 3 * 3072,
+        };
+        let patch = |layers: usize| match layers {
+            0 => 0,
+            1 => 32,
+            2 => 32 + 128,
+            more => 32 + 128 + 512 + 1024 * (more - 3),
+        };
+        let discriminator = match self.discriminator {
+            DiscriminatorKind::Basic => patch(3),
+            DiscriminatorKind::NLayers => patch(self.n_layers),
+            DiscriminatorKind::Pixel => 2,
+        };
+        2 * (generator * self.ngf.pow(2) + discriminator * self.ndf.pow(2))
+    }
+
     /// The run's steps where it is not given in epochs, else 0.
     fn given_steps(&self) -> u64 {
         match self.stages.is_empty() {
@@ -389,7 +412,7 @@ impl Config {
     /// The number of steps for domains of so many pictures.
     pub fn total_steps(&self, [a, b]: [usize; 2]) -> u64 {
         match self.given_steps() {
-            0 => self.epochs * self.steps_per_epoch([a, b]),
+            0 => self.epochs.saturating_mul(self.steps_per_epoch([a, b])),
             steps => steps,
         }
     }
@@ -421,6 +444,14 @@ impl Config {
             beta2: self.beta2,
             eps: 1e-8,
         }
+    }
+}
+
+/// What was given, as far as a message needs it.
+pub(crate) fn shortened(given: &str) -> String {
+    match given.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &given[..end]),
+        None => given.to_owned(),
     }
 }
 
@@ -474,5 +505,58 @@ mod tests {
             ..demo
         };
         assert!(unet.check().unwrap_err().to_string().contains("128"));
+        for size in [usize::MAX, usize::MAX - 3] {
+            let huge = Config {
+                size,
+                ..Config::preset(Preset::Paper)
+            };
+            assert!(huge.check().is_err());
+        }
+    }
+
+    #[test]
+    fn epochs_beyond_counting_are_as_many_steps_as_there_are() {
+        let endless = Config {
+            epochs: u64::MAX,
+            ..Config::preset(Preset::Paper)
+        };
+        assert_eq!(endless.total_steps([5, 7]), u64::MAX);
+    }
+
+    #[test]
+    fn the_least_values_are_near_those_of_the_networks() {
+        let generators = [
+            GeneratorKind::Resnet6blocks,
+            GeneratorKind::Resnet9blocks,
+            GeneratorKind::Unet128,
+            GeneratorKind::Unet256,
+        ];
+        let discriminators = [
+            (DiscriminatorKind::Basic, 0),
+            (DiscriminatorKind::Pixel, 0),
+            (DiscriminatorKind::NLayers, 1),
+            (DiscriminatorKind::NLayers, 2),
+            (DiscriminatorKind::NLayers, 5),
+        ];
+        for generator in generators {
+            for (discriminator, n_layers) in discriminators {
+                let config = Config {
+                    generator,
+                    discriminator,
+                    n_layers,
+                    ngf: 8,
+                    ndf: 8,
+                    ..Config::preset(Preset::Paper)
+                };
+                let model = crate::CycleGan::new(&config, &tensor::Device::Cpu).unwrap();
+                let (generator, discriminator) = model.parameter_counts();
+                let all = 2 * (generator + discriminator);
+                let least = config.least_values();
+                assert!(
+                    least <= all && all <= 5 * least,
+                    "{config:?}: {least}, {all}"
+                );
+            }
+        }
     }
 }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use tensor::ops::PadMode;
 use tensor::{Result, Shape, Tensor};
 
+use crate::config::shortened;
+
 /// The kinds of augmentation that are on, the paper's and with its strengths. As a string, as options
 /// have it, the kinds' names with commas between them; empty for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +78,7 @@ impl FromStr for DiffAugment {
                 "color" => kinds.color = true,
                 "translation" => kinds.translation = true,
                 "cutout" => kinds.cutout = true,
-                _ => return Err(UnknownAugmentation(name.to_owned())),
+                _ => return Err(UnknownAugmentation(shortened(name))),
             }
         }
         Ok(kinds)

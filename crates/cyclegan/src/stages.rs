@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Config;
+use crate::config::shortened;
 
 /// A run's stages in their order; none: all of the run is at one size. As a string, as options have it,
 /// `SIZE:STEPS` or `SIZE:STEPS:BATCH` with commas between them.
@@ -143,7 +144,7 @@ impl FromStr for Stages {
             return Ok(Stages::default());
         }
         let stages = given.split(',').map(str::trim);
-        let stages = stages.map(|stage| read(stage).ok_or_else(|| UnknownStage(stage.to_owned())));
+        let stages = stages.map(|stage| read(stage).ok_or_else(|| UnknownStage(shortened(stage))));
         Ok(Stages(stages.collect::<Result<_, _>>()?))
     }
 }

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
-use images::{Rgb, RgbImage};
+use images::{MAX_SIDE, Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Look, Measures};
-use crate::{Cause, Detector, Domain, Frame, Landmarks, MIN_SIDE, Result, error};
+use crate::{Cause, Detector, Domain, Frame, Landmarks, MIN_SIDE, Result, error, text};
 
 /// Pixels a side at which faces are measured, whatever their size.
 const MEASURED: u32 = 112;
@@ -38,6 +38,34 @@ pub(crate) struct Found {
     pub score: f64,
     pub measures: Measures,
 }
+
+impl Examined {
+    /// Whether all of it can have been found in a picture; what reckons with it need not expect more.
+    fn is_sound(&self) -> bool {
+        let sides = self.extent.iter();
+        let near = |point: &[f64; 2]| point.iter().all(|at| at.abs() <= FARTHEST);
+        let is_sound = |found: &Found| {
+            let Landmarks {
+                eyes: [left, right],
+                nose,
+                mouth,
+                brows,
+                chin,
+            } = &found.landmarks;
+            [left, right, nose, mouth, brows, chin]
+                .into_iter()
+                .all(near)
+                && found.landmarks.are_plausible()
+        };
+        sides
+            .clone()
+            .all(|side| (MIN_SIDE..=MAX_SIDE).contains(side))
+            && self.faces.iter().all(is_sound)
+    }
+}
+
+/// A face's landmarks may lie outside of its picture, but no farther than this from its corner.
+const FARTHEST: f64 = 16.0 * MAX_SIDE as f64;
 
 /// Why a picture can't be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,15 +150,34 @@ struct Line {
     outcome: Outcome,
 }
 
+impl Line {
+    fn is_sound(&self) -> bool {
+        self.outcome.as_ref().map_or(true, Examined::is_sound)
+    }
+}
+
+/// The longest line of a journal that is read; a face takes about half a kilobyte.
+const LONGEST_LINE: u64 = 4 << 20;
+
+/// Opens a journal as a run does, and says how many pictures it knows.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn read_journal(path: PathBuf) -> Result<usize> {
+    Ok(Journal::open(path)?.known.len())
+}
+
 impl Journal {
     /// Opens the journal at a path, new or from an earlier run.
     pub fn open(path: PathBuf) -> Result<Self> {
         let mut known = HashMap::new();
         let mut whole = 0;
         if let Ok(file) = File::open(&path) {
-            for text in BufReader::new(file).lines().map_while(std::io::Result::ok) {
+            let mut reader = BufReader::new(file);
+            while let Some(text) = text::line(&mut reader, LONGEST_LINE) {
                 // The last line may be cut short; what follows it would be lost with it.
-                let Ok(line) = serde_json::from_str::<Line>(&text) else {
+                let line = serde_json::from_str::<Line>(&text).ok();
+                let Some(line) = line.filter(Line::is_sound) else {
                     break;
                 };
                 whole += text.len() as u64 + 1;
@@ -221,5 +268,65 @@ mod tests {
             ask(&Journal::open(path).unwrap(), "fourth"),
             refusal("third")
         );
+    }
+
+    #[test]
+    fn a_journal_goes_on_after_its_last_sound_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let line = |outcome: Outcome| {
+            let line = Line {
+                domain: Domain::A,
+                source: "a.png".into(),
+                stamp: (1, 2),
+                outcome,
+            };
+            serde_json::to_string(&line).unwrap()
+        };
+        let refusal = line(Err(Refusal {
+            cause: Cause::Broken,
+            reason: "torn".into(),
+        }));
+        let found = |extent: [u32; 2], far: f64| {
+            let landmarks = Landmarks {
+                eyes: [[30.0, 40.0], [70.0, 40.0]],
+                nose: [50.0, 60.0],
+                mouth: [50.0, 80.0],
+                brows: [50.0, 30.0],
+                chin: [far, 100.0],
+            };
+            let measures = Measures {
+                sharpness: 1.0,
+                brightness: 1.0,
+                flatness: 0.0,
+            };
+            line(Ok(Examined {
+                extent,
+                content: 0,
+                look: Look::of(&RgbImage::new(1, 1)),
+                faces: vec![Found {
+                    landmarks,
+                    score: 1.0,
+                    measures,
+                }],
+            }))
+        };
+        let sound = found([100, 100], 50.0);
+        for (rest, kept) in [
+            (format!("{sound}\n"), true),
+            // It is all there but its end: the next line would be written behind it.
+            (sound.clone(), false),
+            (format!("{sound}\r\n"), true),
+            (format!("{}\n", found([0, 100], 50.0)), false),
+            (format!("{}\n", found([100, 100], 1e300)), false),
+            (format!("{{{}\n", " ".repeat(LONGEST_LINE as usize)), false),
+        ] {
+            let whole = format!("{refusal}\n");
+            fs::write(&path, format!("{whole}{rest}")).unwrap();
+            Journal::open(path.clone()).unwrap();
+            let length = whole.len() + if kept { rest.len() } else { 0 };
+            let found = fs::metadata(&path).unwrap().len();
+            assert_eq!(found, length as u64, "{:.60}", rest);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use same_file::Handle;
 
 use crate::manifest::is_replaceable;
-use crate::{Error, Result, error};
+use crate::{Error, Result, error, text};
 
 /// A set in the making: a hidden folder beside where it will be. A run that ends early leaves it, and the
 /// next goes on from it; only one at a time may hold it.
@@ -26,13 +26,17 @@ impl Staging {
         hidden.push(name);
         hidden.push(".partial");
         let folder = parent.join(hidden);
+        // What would be written, or removed, through a link is somewhere else.
+        if holds_links(&folder) {
+            return Err(Error::Occupied { path: folder });
+        }
         let staging = Self {
             _lock: lock(out, &folder, wait)?,
             out: out.into(),
             folder,
         };
         let path = staging.folder.join(SETTINGS);
-        if fs::read_to_string(&path).ok().as_deref() != Some(settings) {
+        if !text::holds(&path, settings) {
             for folder in [staging.set(), staging.work()] {
                 remove(&folder)?;
             }
@@ -134,6 +138,21 @@ fn lock(out: &Path, folder: &Path, wait: bool) -> Result<File> {
     }
 }
 
+/// Whether a file is a symbolic link, or a folder holds one. Another run may be busy in it: what is gone
+/// meanwhile is none.
+fn holds_links(path: &Path) -> bool {
+    let Ok(metadata) = path.symlink_metadata() else {
+        return false;
+    };
+    let entries = || fs::read_dir(path).into_iter().flatten().flatten();
+    metadata.is_symlink()
+        || metadata.is_dir()
+            && entries().any(|entry| match entry.file_type() {
+                Ok(kind) if kind.is_dir() => holds_links(&entry.path()),
+                kind => kind.is_ok_and(|kind| kind.is_symlink()),
+            })
+}
+
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::write(folder)(error)),
@@ -192,4 +211,34 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_in_an_unfinished_set_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, kept) = (folder.path().join("out"), folder.path().join("kept"));
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("empty.png"), "").unwrap();
+        let partial = folder.path().join(".out.partial");
+        for place in ["work/examined.jsonl", "set/trainA", "settings.json"] {
+            let link = partial.join(place);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(&kept, &link).unwrap();
+            let error = Staging::begin(&out, "settings", false).err().unwrap();
+            assert!(error.to_string().contains(".out.partial"), "{error}");
+            fs::remove_file(&link).unwrap();
+        }
+        fs::remove_dir_all(&partial).unwrap();
+        symlink(&kept, &partial).unwrap();
+        assert!(Staging::begin(&out, "settings", false).is_err());
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
+        fs::remove_file(&partial).unwrap();
+        Staging::begin(&out, "settings", false).unwrap();
+    }
 }

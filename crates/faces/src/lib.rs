@@ -23,6 +23,7 @@ mod report;
 mod split;
 mod style;
 mod summary;
+mod text;
 
 pub use detect::{Detector, Face};
 pub use error::Error;
@@ -36,6 +37,13 @@ pub use style::Division;
 pub use summary::{DomainSummary, Summary};
 
 use serde::{Deserialize, Serialize};
+
+/// What reads files, for the fuzz targets and nobody else.
+#[doc(hidden)]
+pub mod readers {
+    pub use crate::examine::read_journal as journal;
+    pub use crate::network::read_weights as weights;
+}
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,9 +1,13 @@
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Component, Path};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Division, Domain, Frame, Grouping, Landmarks, Options, Placement, Result, error};
+use crate::{
+    Division, Domain, Frame, Grouping, Landmarks, Options, Placement, Result, error, text,
+};
 
 /// What a prepared set holds and where it came from: its `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,12 +164,12 @@ impl Manifest {
     const FILE: &str = "manifest.json";
 
     /// Reads the manifest of a set; nothing when there is none that this program could have
-    /// written.
+    /// written: each of its pictures lies in the set.
     pub fn read(set: &Path) -> Option<Self> {
-        let text = fs::read_to_string(set.join(Self::FILE)).ok()?;
-        serde_json::from_str(&text)
-            .ok()
-            .filter(|manifest: &Self| manifest.format == Self::FORMAT)
+        read_json(&set.join(Self::FILE)).filter(|manifest: &Self| {
+            manifest.format == Self::FORMAT
+                && manifest.pictures.iter().all(|entry| is_inside(&entry.file))
+        })
     }
 
     pub(crate) fn write(&self, set: &Path) -> Result<()> {
@@ -176,19 +180,38 @@ impl Manifest {
         fs::write(&path, text).map_err(error::write(&path))
     }
 
-    /// Whether every picture that it names is there.
+    /// Whether every picture that it names is there, itself and not a link to another.
     pub fn is_complete(&self, set: &Path) -> bool {
+        let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_file());
         self.pictures
             .iter()
-            .all(|picture| set.join(&picture.file).is_file())
+            .all(|picture| is_file(&set.join(&picture.file)))
     }
+}
+
+/// The longest manifest that is read: a picture takes about two kilobytes.
+const LONGEST: u64 = 1 << 30;
+
+/// The longest licence that goes into a manifest.
+const LONGEST_LICENCE: u64 = 1 << 20;
+
+/// What a manifest's text stands for, read piece by piece: it is never in memory as a whole.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let text = BufReader::new(File::open(path).ok()?.take(LONGEST));
+    serde_json::from_reader(text).ok()
+}
+
+/// Whether a path inside a folder does not lead out of it.
+fn is_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// The licence that lies in a folder of pictures.
 pub(crate) fn licence_of(folder: &Path) -> Option<String> {
     ["LICENSE", "LICENSE.md", "LICENSE.txt"]
         .iter()
-        .find_map(|name| fs::read_to_string(folder.join(name)).ok())
+        .find_map(|name| text::read(&folder.join(name), LONGEST_LICENCE).ok())
         .map(|text| text.trim().to_owned())
 }
 
@@ -207,9 +230,22 @@ pub(crate) fn is_replaceable(path: &Path) -> bool {
     struct Format {
         format: String,
     }
-    let is_set = fs::read_to_string(path.join(Manifest::FILE))
-        .ok()
-        .and_then(|text| serde_json::from_str::<Format>(&text).ok())
+    let is_set = read_json::<Format>(&path.join(Manifest::FILE))
         .is_some_and(|manifest| manifest.format == Manifest::FORMAT);
     is_set || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_out_of_a_set_are_told() {
+        for path in ["trainA/1.png", "trainB/style-0/ü 2.png"] {
+            assert!(is_inside(path), "{path}");
+        }
+        for path in ["", "/etc/passwd", "../1.png", "trainA/../../1.png"] {
+            assert!(!is_inside(path), "{path}");
+        }
+    }
 }

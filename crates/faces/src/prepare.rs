@@ -12,7 +12,7 @@ use crate::plan::{Plan, median};
 use crate::split::{choose_test, group, group_singly};
 use crate::{
     Align, Cause, Detector, Domain, DomainSummary, Entry, Error, Faces, Filters, Framing, LeftOut,
-    Manifest, Options, Result, Source, Styles, Summary, error, parallel, report, style,
+    Manifest, Options, Result, Source, Styles, Summary, error, parallel, report, style, text,
 };
 
 /// A picture whose shorter side has fewer pixels is left out: there is nothing to learn from it.
@@ -497,7 +497,7 @@ fn write_pictures(
     let plan =
         serde_json::to_string(&(pictures, contents)).expect("plain data can be written as JSON");
     let path = staging.work().join("pictures.json");
-    if fs::read_to_string(&path).ok().as_deref() != Some(&plan) {
+    if !text::holds(&path, &plan) {
         staging.clear_set()?;
         fs::write(&path, plan).map_err(error::write(&path))?;
     }

@@ -1,5 +1,10 @@
 //! How much memory a device has, which WebGPU doesn't tell and Vulkan does.
 
+#![allow(
+    unsafe_code,
+    reason = "wgpu does not tell; its Vulkan device has to be asked"
+)]
+
 /// Bytes of the device's largest heap of its own, where it can be asked: on Vulkan.
 #[cfg(not(any(target_vendor = "apple", target_family = "wasm")))]
 pub(crate) fn largest(device: &wgpu::Device) -> Option<u64> {

@@ -43,3 +43,5 @@ pub use pool::Memory;
 pub use profile::KernelTime;
 pub use recorder::{Dispatch, fold};
 pub use tuner::Tuning;
+#[doc(hidden)]
+pub use tuner::read_choices;

@@ -1,5 +1,10 @@
 //! Compiled kernels, kept by kernel and overrides.
 
+#![allow(
+    unsafe_code,
+    reason = "wgpu takes our own kernels without its run-time checks"
+)]
+
 use shaders::{Binding, Kernel};
 use std::collections::HashMap;
 use std::sync::Arc;

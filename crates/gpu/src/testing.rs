@@ -10,6 +10,8 @@
 //! }
 //! ```
 
+#![allow(unsafe_code, reason = "a function of C's library ends the process")]
+
 use crate::{Choice, Context, Error, Result, adapters};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::ffi::c_int;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,24 +41,27 @@ pub(crate) struct Tuner {
 
 impl Tuner {
     /// For a device, by its name and driver.
-    pub fn new(tuning: Tuning, device: &str) -> Self {
+    pub fn new(mut tuning: Tuning, device: &str) -> Self {
         let mut device = device.to_owned();
         let mut text = String::new();
-        if let Tuning::Measured { file, known } = &tuning {
+        if let Tuning::Measured { file, known } = &mut tuning {
             let mut kernels = DefaultHasher::new();
             for kernel in shaders::ALL {
                 kernel.source.hash(&mut kernels);
             }
             device = format!("{device} {:016x}", kernels.finish());
-            let kept = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+            let kept = file.as_deref().map(read).transpose();
+            let kept = kept.unwrap_or_else(|error| {
+                // It would only grow.
+                if error.kind() == io::ErrorKind::FileTooLarge {
+                    *file = None;
+                }
+                None
+            });
             text = kept.unwrap_or_default() + "\n" + known;
         }
-        let line = |line: &str| {
-            let [of, task, name] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
-            (of == device).then(|| (task.to_owned(), name.to_owned()))
-        };
         Tuner {
-            chosen: Mutex::new(text.lines().filter_map(line).collect()),
+            chosen: Mutex::new(choices(&text, &device)),
             tuning,
             dry: false,
             device,
@@ -164,6 +167,39 @@ impl Tuner {
     }
 }
 
+/// The longest file of choices that is read: those of hundreds of drivers and sets of kernels.
+const LONGEST: u64 = 16 << 20;
+
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(file)?
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)?;
+    match length as u64 > LONGEST {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(text),
+    }
+}
+
+/// What was chosen for a device, by task.
+fn choices(text: &str, device: &str) -> HashMap<String, String> {
+    let line = |line: &str| {
+        let mut parts = line.split('\t');
+        let [of, task, name] = [parts.next()?, parts.next()?, parts.next()?];
+        let is_ours = of == device && parts.next().is_none();
+        is_ours.then(|| (task.to_owned(), name.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// How many choices a file holds for a device: for the fuzz targets.
+///
+/// # Errors
+/// When it can't be read, or is absurdly long.
+pub fn read_choices(file: &Path, device: &str) -> io::Result<usize> {
+    Ok(choices(&read(file)?, device).len())
+}
+
 /// Whether a run's time matters, and so has to be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timed {
@@ -217,6 +253,21 @@ mod tests {
         let text = fs::read_to_string(&file).unwrap().replace("fast", "gone");
         fs::write(&file, format!("{text}\n\t\u{0}nonsense")).unwrap();
         assert_eq!(runs(&Tuner::new(tuning, "a device")).len(), 8);
+    }
+
+    #[test]
+    fn a_file_that_is_absurdly_long_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("choices");
+        File::create(&file).unwrap().set_len(LONGEST + 1).unwrap();
+        let tuning = Tuning::Measured {
+            file: Some(file.clone()),
+            known: String::new(),
+        };
+        let tuner = Tuner::new(tuning, "a device");
+        assert_eq!(runs(&tuner).len(), 8);
+        assert_eq!(runs(&tuner), [1]);
+        assert_eq!(fs::metadata(&file).unwrap().len(), LONGEST + 1);
     }
 
     #[test]

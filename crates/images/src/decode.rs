@@ -1,13 +1,15 @@
-use std::fs;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::error::{ImageError, UnsupportedErrorKind};
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba, RgbaImage,
+    ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba,
+    RgbaImage,
 };
 
-use crate::{Error, Result, jpeg};
+use crate::{Error, Result, exr, jpeg};
 
 /// The longest side of a picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 65_535;
@@ -34,18 +36,53 @@ pub fn decode(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_onto(path: &Path, background: Rgb<u8>) -> Result<RgbImage> {
-    let bytes = read(path)?;
-    let format = format_of(path, &bytes)?;
-    let refuse = |error| refusal(path, error);
+    decode_bytes(path, read(path)?, background, MAX_BYTES)
+}
 
+/// As [`decode_onto`], of a file's bytes, where the pixels may take `most` bytes. For the fuzz targets.
+///
+/// # Errors
+/// As [`decode`].
+#[doc(hidden)]
+pub fn decode_bytes(
+    path: &Path,
+    bytes: Vec<u8>,
+    background: Rgb<u8>,
+    most: u64,
+) -> Result<RgbImage> {
+    let format = format_of(path, &bytes)?;
+    // Decoders meet files that nobody thought of. What they were given is not used again.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        pixels(path, bytes, format, background, most)
+    }));
+    decoded.unwrap_or_else(|_| Err(damaged(path, "decoding it fails")))
+}
+
+fn pixels(
+    path: &Path,
+    bytes: Vec<u8>,
+    format: ImageFormat,
+    background: Rgb<u8>,
+    most: u64,
+) -> Result<RgbImage> {
+    let refuse = |error| refusal(path, error);
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
+    limits.max_alloc = Some(most);
     reader.limits(limits.clone());
 
+    if format == ImageFormat::OpenExr {
+        exr::check(&bytes, &limits).map_err(refuse)?;
+    }
     let mut decoder = reader.into_decoder().map_err(refuse)?;
+    let (width, height) = decoder.dimensions();
+    // What is made of the pixels counts too: a byte of grey becomes three.
+    for color in [decoder.color_type(), ColorType::Rgb8] {
+        let mut room = limits.clone();
+        room.reserve_buffer(width, height, color).map_err(refuse)?;
+    }
     limits.reserve(decoder.total_bytes()).map_err(refuse)?;
     decoder.set_limits(limits).map_err(refuse)?;
     let orientation = decoder.orientation().map_err(refuse)?;
@@ -68,11 +105,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         path: path.into(),
         source,
     };
-    let length = fs::metadata(path).map_err(unreadable)?.len();
-    if length > MAX_BYTES {
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    let mut bytes = Vec::new();
+    if length <= MAX_BYTES {
+        bytes.reserve_exact(length as usize);
+        // Devices have no length, and files may grow.
+        let mut part = file.take(MAX_BYTES + 1);
+        part.read_to_end(&mut bytes).map_err(unreadable)?;
+    }
+    if length.max(bytes.len() as u64) > MAX_BYTES {
         return Err(Error::TooLarge { path: path.into() });
     }
-    fs::read(path).map_err(unreadable)
+    Ok(bytes)
 }
 
 fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {

@@ -11,6 +11,7 @@
 
 mod decode;
 mod error;
+mod exr;
 mod jitter;
 mod jpeg;
 mod list;
@@ -21,6 +22,8 @@ mod sheet;
 mod transform;
 mod warp;
 
+#[doc(hidden)]
+pub use decode::decode_bytes;
 pub use decode::{MAX_BYTES, MAX_SIDE, decode, decode_onto};
 pub use error::Error;
 pub use image::{Rgb, RgbImage};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
-use images::{Error, decode};
+use images::{Error, MAX_BYTES, decode, decode_bytes};
 
 const RED: [u8; 3] = [220, 30, 30];
 const GREEN: [u8; 3] = [30, 200, 30];
@@ -200,5 +200,18 @@ fn refuses_bombs_before_allocating() {
     bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = decode(&path).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn what_pixels_become_has_to_fit_too() {
+    // Of the largest pictures to be translated.
+    const { assert!(20_000 * 10_000 * 4 <= MAX_BYTES) };
+    let grey = ImageBuffer::from_pixel(40, 30, Luma([7u8]));
+    let (_folder, path) = saved(grey, "grey.png");
+    let bytes = fs::read(path).unwrap();
+    let decode = |most| decode_bytes(Path::new("grey.png"), bytes.clone(), Rgb([255; 3]), most);
+    assert_eq!(decode(3 * 40 * 30).unwrap().dimensions(), (40, 30));
+    let error = decode(3 * 40 * 30 - 1).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }

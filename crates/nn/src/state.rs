@@ -332,6 +332,11 @@ impl StateReader {
         })
     }
 
+    /// How many values its tensors have together.
+    pub fn values(&self) -> usize {
+        self.layout.data_len() / 4
+    }
+
     /// What the file says beside its tensors.
     pub fn metadata(&self) -> &HashMap<String, String> {
         &self.metadata
@@ -386,7 +391,8 @@ impl StateReader {
             if info.dtype != Dtype::F32 {
                 return Err(self.format(format!("{name} is {:?}, not F32", info.dtype)));
             }
-            let shape = Shape::try_from(&info.shape[..])?;
+            let shape = Shape::try_from(&info.shape[..])
+                .map_err(|error| self.format(format!("{name}: {error}")))?;
             let mut values = vec![0.0f32; shape.len()];
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
             let read = self.file.read_exact(bytes);

@@ -28,6 +28,10 @@ pub enum Error {
     #[error("a tensor has at most four dimensions, not {0}")]
     Rank(usize),
 
+    /// A product of extents that no number holds.
+    #[error("a tensor of the extents {0:?} has more values than can be counted")]
+    Extents(Vec<usize>),
+
     /// Inputs on different devices.
     #[error("{op} was given tensors on different devices; move them to one with `to`")]
     DeviceMismatch {

@@ -59,6 +59,11 @@ impl TryFrom<&[usize]> for Shape {
         dims.get_mut(..given.len())
             .ok_or(Error::Rank(given.len()))?
             .copy_from_slice(given);
+        // Files say what they like. An extent of nothing hides how large the others are.
+        given
+            .iter()
+            .try_fold(1usize, |len, &extent| len.checked_mul(extent.max(1)))
+            .ok_or_else(|| Error::Extents(given.to_vec()))?;
         Ok(Shape {
             dims,
             rank: given.len(),
@@ -117,7 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn five_dimensions_are_refused() {
+    fn five_dimensions_and_extents_beyond_counting_are_refused() {
         assert!(Shape::try_from(&[1usize; 5][..]).is_err());
+        for extents in [[1 << 40, 1 << 40, 1], [0, 1 << 40, 1 << 40]] {
+            let error = Shape::try_from(&extents[..]).unwrap_err();
+            assert!(error.to_string().contains("1099511627776"), "{error}");
+        }
     }
 }

@@ -58,7 +58,23 @@ impl Checkpoint {
     pub fn verify(path: &Path) -> Result<Self> {
         let mut reader = StateReader::open(path)?;
         reader.verify()?;
-        let header = Header::from_metadata(reader.metadata()).with_context(|| {
+        Self::of(path, &reader)
+    }
+
+    /// What a file says, whether or not it agrees with its checksum.
+    ///
+    /// # Errors
+    /// When it is no checkpoint.
+    pub fn of(path: &Path, reader: &StateReader) -> Result<Self> {
+        let read = || {
+            let header = Header::from_metadata(reader.metadata())?;
+            // Networks are made before they are filled: not for a file that has nothing to fill them with.
+            if reader.values() < header.settings.model.least_values() {
+                bail!("its configuration asks for larger networks than it holds");
+            }
+            Ok(header)
+        };
+        let header = read().with_context(|| {
             format!(
                 "{} is no checkpoint of this version of Henshin",
                 path.display()

@@ -29,6 +29,46 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::train::Ending;
 
+/// What reads files, for the fuzz targets and nobody else.
+#[doc(hidden)]
+pub mod readers {
+    use std::path::Path;
+
+    use crate::checkpoint::Checkpoint;
+    use crate::cli::Options;
+    use crate::run_dir::RunDir;
+    use crate::settings::Settings;
+    use anyhow::{Result, ensure};
+
+    /// Reads a configuration as `--config` does, and once more what it becomes.
+    ///
+    /// # Errors
+    /// When it is none, or does not survive its own file.
+    pub fn settings(file: &Path) -> Result<()> {
+        let settings = Settings::resolve(Some(file), &Options::default())?;
+        let again = Settings::from_toml(&settings.to_toml()?)?;
+        ensure!(again == settings, "{settings:?} became {again:?}");
+        Ok(())
+    }
+
+    /// Reads a checkpoint file's header, whether or not it agrees with its checksum, which hardly anything
+    /// made at random does.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn checkpoint(file: &Path) -> Result<()> {
+        Checkpoint::of(file, &nn::StateReader::open(file)?).map(drop)
+    }
+
+    /// Repairs the metrics of a run that has taken so many steps.
+    ///
+    /// # Errors
+    /// When they can't be read or written.
+    pub fn metrics(run: &Path, steps: u64) -> Result<()> {
+        RunDir::open(run)?.metrics(steps).map(drop)
+    }
+}
+
 /// The exit status after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 

@@ -1,6 +1,7 @@
 //! A run's settings: a preset, a TOML file over it, flags over that.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -91,7 +92,7 @@ impl Settings {
     /// As [`Settings::resolve`].
     pub fn with(&self, configuration: &str, flags: &Options) -> Result<Self> {
         let mut table = self.to_table()?;
-        table.extend(configuration.parse::<Table>().context("it is not TOML")?);
+        table.extend(parse(configuration)?);
         Self::merge(table, flags_table(flags)?)
     }
 
@@ -111,7 +112,7 @@ impl Settings {
         }
         let named = flags.get("preset").or_else(|| file.get("preset"));
         let preset = match named {
-            Some(name) => name.clone().try_into().context("preset")?,
+            Some(name) => typed_value(name.clone()).context("preset")?,
             None => Preset::Demo,
         };
         let mut model = Table::try_from(Config::preset(preset))?;
@@ -185,7 +186,7 @@ impl Settings {
     /// # Errors
     /// When the text is not such settings.
     pub fn from_toml(text: &str) -> Result<Self> {
-        Self::merge(text.parse()?, Table::new())
+        Self::merge(parse(text)?, Table::new())
     }
 }
 
@@ -231,14 +232,32 @@ fn as_written(table: &mut Table) -> Result<()> {
 }
 
 fn read_table(path: &Path) -> Result<Table> {
-    let text = fs::read_to_string(path).with_context(|| {
-        format!(
-            "the configuration {} can't be read; check the path",
-            path.display()
-        )
-    })?;
-    text.parse()
-        .with_context(|| format!("{} is not TOML", path.display()))
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+        .with_context(|| {
+            format!(
+                "the configuration {} can't be read; check the path",
+                path.display()
+            )
+        })?;
+    parse(&text).with_context(|| format!("{} is no configuration", path.display()))
+}
+
+/// The most bytes of a configuration; all options together take about one thousand.
+const LONGEST: u64 = 64 << 10;
+
+fn parse(text: &str) -> Result<Table> {
+    if text.len() as u64 > LONGEST {
+        bail!("it is longer than {LONGEST} bytes");
+    }
+    // In one line, as all errors of the program.
+    text.parse().map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text[..start].matches('\n').count() + 1;
+        let message = error.message().replace('\n', " ");
+        anyhow!("it is not TOML: line {line}: {message}")
+    })
 }
 
 /// A whole number counts as a real one, or as text, where that is expected.
@@ -254,13 +273,21 @@ fn as_expected(expected: &toml::Value, given: toml::Value) -> toml::Value {
 
 /// A table as settings; the error names the key.
 fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
+    typed_value(toml::Value::Table(table))
+}
+
+fn typed_value<T: DeserializeOwned>(value: toml::Value) -> Result<T> {
     // In one line, as all errors of the program.
-    toml::Value::Table(table)
+    value
         .try_into()
         .map_err(|error| anyhow!("{}", error.to_string().trim().replace('\n', " ")))
 }
 
 fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+    // Distances take memory in proportion to both lengths.
+    if key.len() > 100 {
+        return "an option's name is longer than any; `trainer train --help` lists them".into();
+    }
     let nearest = known
         .map(|known| (strsim::damerau_levenshtein(key, known), known))
         .min_by_key(|(distance, _)| *distance);
@@ -372,6 +399,16 @@ mod tests {
             Settings::from_toml(&settings.to_toml().unwrap()).unwrap(),
             settings
         );
+    }
+
+    #[test]
+    fn what_is_absurdly_long_is_refused() {
+        let long = "#".repeat(LONGEST as usize + 1);
+        let error = Settings::from_toml(&long).unwrap_err().to_string();
+        assert!(error.contains("longer than 65536 bytes"), "{error}");
+        let key = format!("{} = 1", "a".repeat(LONGEST as usize / 2));
+        let error = Settings::from_toml(&key).unwrap_err().to_string();
+        assert!(error.len() < 200, "{error}");
     }
 
     #[test]

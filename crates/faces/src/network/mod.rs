@@ -44,6 +44,17 @@ impl Networks {
     }
 }
 
+/// Makes both networks of weights that may belong to neither, for the fuzz targets.
+///
+/// # Errors
+/// Why the bytes are no weights, or not the networks'.
+pub fn read_weights(manifest: &str, bytes: &[u8]) -> std::result::Result<(), String> {
+    let weights = Weights::read(manifest, bytes)?;
+    DetectorNetwork::new(&weights)
+        .map(drop)
+        .or_else(|_| LandmarkNetwork::new(&weights).map(drop))
+}
+
 /// A convolution with its bias.
 struct Convolution {
     filters: Tensor,

@@ -45,6 +45,10 @@ impl Weights {
                 shape,
                 quantization: Quantization { dtype, scale, min },
             } = entry;
+            // Of nothing there may be any number in each other dimension.
+            if shape.contains(&0) {
+                return Err(format!("{name} has no values"));
+            }
             if dtype != "uint8" {
                 return Err(format!("{name} is stored as {dtype}, not uint8"));
             }
@@ -138,5 +142,8 @@ mod tests {
         assert!(weights.vector("c").unwrap_err().contains("no c"));
         let huge = MANIFEST.replace("[2, 3]", "[4294967296, 4294967296]");
         assert!(Weights::read(&huge, &[0; 8]).is_err());
+        let nothing = MANIFEST.replace("[2, 3]", "[0, 4294967296]");
+        let error = Weights::read(&nothing, &[0; 2]).err().unwrap();
+        assert!(error.contains("a has no values"), "{error}");
     }
 }

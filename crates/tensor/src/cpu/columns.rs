@@ -1,6 +1,8 @@
 //! Convolution by columns: the window under each output position laid out as a column, and a matrix
 //! product. For shapes with few positions.
 
+#![allow(unsafe_code, reason = "tasks write separate parts of one result")]
+
 use rayon::prelude::*;
 
 use super::dry::each;

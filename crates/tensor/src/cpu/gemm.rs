@@ -1,5 +1,10 @@
 //! The matrix product, by the crate `gemm`.
 
+#![allow(
+    unsafe_code,
+    reason = "the crate `gemm` takes pointers, and tasks write separate parts of one result"
+)]
+
 use gemm_common::Parallelism;
 
 /// Products summed in one go. Networks that normalise nearly flat planes, as fresh ones do, multiply

@@ -2,6 +2,11 @@
 //! the image's channel c, shifted by the kernel tap (i, j). See [`super::planes`] for the layout that
 //! makes this true for any stride.
 
+#![allow(
+    unsafe_code,
+    reason = "tasks write separate parts of one result, and inner loops walk by pointers"
+)]
+
 use std::ops::Range;
 use std::sync::Arc;
 

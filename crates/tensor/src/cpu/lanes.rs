@@ -1,5 +1,10 @@
 //! A vector register with operators, for whichever instruction set runs.
 
+#![allow(
+    unsafe_code,
+    reason = "vector registers are loaded and stored by pointers"
+)]
+
 use std::ops::{Add, Mul, Sub};
 
 use pulp::Simd;

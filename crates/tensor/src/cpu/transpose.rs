@@ -1,5 +1,7 @@
 //! From planes to vectors of channels and back: 16×16 values turned round.
 
+#![allow(unsafe_code, reason = "vector instructions and pointers")]
+
 use super::tile::BLOCK;
 
 /// `onto[j · onto_pitch + i] = from[i · from_pitch + j]` for up to 16 `rows` i and `columns` j.

@@ -1,5 +1,7 @@
 //! Products of batches of matrices.
 
+#![allow(unsafe_code, reason = "tasks write separate parts of one result")]
+
 use rayon::prelude::*;
 
 use crate::cpu::{self, Matrix, MatrixMut, SharedOut};

@@ -4,6 +4,8 @@
 //! ∞, with about half the error of 0, ±1, 2, ∞. Points in pairs let the transforms share their even and odd
 //! parts. The matrices follow Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
 
+#![allow(unsafe_code, reason = "inner loops walk by pointers")]
+
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use pulp::Simd;

@@ -1,5 +1,7 @@
 //! Tiles, and the transformed pieces of images and gradients that lie under them.
 
+#![allow(unsafe_code, reason = "inner loops walk by pointers")]
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
