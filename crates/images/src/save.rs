@@ -80,11 +80,30 @@ fn refusal(path: &Path, source: io::Error) -> Error {
     }
 }
 
+/// A file that remembers why it could not be written: encoders make text of that, and a full disk is waited
+/// for.
+struct Watched {
+    file: File,
+    failed: Option<io::ErrorKind>,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file
+            .write(bytes)
+            .inspect_err(|error| self.failed = Some(error.kind()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Lets `write` fill a file under another name and gives it its own when that is done. After an error
 /// nothing of it is left.
 fn atomically<E: From<Error>>(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> std::result::Result<(), E>,
+    write: impl FnOnce(&mut BufWriter<Watched>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let refuse = |error| refusal(path, error);
     let name = path
@@ -96,8 +115,14 @@ fn atomically<E: From<Error>>(
     let partial = path.with_file_name(hidden);
 
     let done = || {
-        let mut file = BufWriter::new(File::create(&partial).map_err(refuse)?);
-        write(&mut file)?;
+        let file = File::create(&partial).map_err(refuse)?;
+        let mut file = BufWriter::new(Watched { file, failed: None });
+        if let Err(error) = write(&mut file) {
+            return Err(match file.get_ref().failed {
+                Some(kind) => refuse(kind.into()).into(),
+                None => error,
+            });
+        }
         file.into_inner()
             .map_err(|error| refuse(error.into_error()))?;
         Ok(fs::rename(&partial, path).map_err(refuse)?)
@@ -120,6 +145,32 @@ mod tests {
         save_png(&path, &picture).unwrap();
         assert_eq!(crate::decode(&path).unwrap(), picture);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    /// `/dev/full` takes no byte.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        let partial = format!(".x.png.{}.partial", std::process::id());
+        for rows in [false, true] {
+            let partial = folder.path().join(&partial);
+            std::os::unix::fs::symlink("/dev/full", partial).unwrap();
+            // More than any buffer holds.
+            let picture = RgbImage::from_fn(300, 300, |x, y| {
+                image::Rgb([(x * y) as u8, (x * x) as u8, (y * x * 7) as u8])
+            });
+            let written = match rows {
+                true => save_png_rows(&path, 300, 300, |rows| rows.push(&picture)),
+                false => save_png(&path, &picture),
+            };
+            let Err(Error::Write { source, .. }) = written else {
+                panic!("{written:?}");
+            };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        }
     }
 
     #[test]

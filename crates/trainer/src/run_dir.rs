@@ -140,6 +140,18 @@ impl RunDir {
         Ok(Lock(file))
     }
 
+    /// Removes what a crash left of files that were being written. For who holds the lock.
+    pub fn sweep(&self) {
+        for folder in [self.path(), &self.samples(), &self.checkpoints()] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let partial = |path: &PathBuf| path.extension().is_some_and(|end| end == "partial");
+            for path in entries.map(|entry| entry.path()).filter(partial) {
+                // It does no harm but take room.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     /// Whether a trainer is at work there.
     pub fn is_locked(&self) -> bool {
         let file = File::open(self.lock_file());

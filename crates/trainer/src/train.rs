@@ -411,6 +411,7 @@ impl Run {
         material: Option<Material>,
     ) -> Result<Ending> {
         let device = device.as_ref().context("there is no device")?.clone();
+        self.dir.sweep();
         let mut model = CycleGan::new(&self.settings.model, &device)?;
         let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
         if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {

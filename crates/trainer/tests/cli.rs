@@ -611,7 +611,7 @@ fn a_run_that_does_not_fit_is_refused_with_what_would() {
         "--checkpoint-activations",
     ];
     refused("80MiB", &large, &names);
-    refused("much", &options, &["HENSHIN_DEVICE_MEMORY", "much", "MiB"]);
+    refused("much", &options, &["HENSHIN_DEVICE_MEMORY", "much", "GiB"]);
     assert!(!scratch.path("run").exists(), "nothing is left of them");
     assert!(with("80MiB", &options).status.success());
     let planned = with("80MiB", &format!("plan {large}"));

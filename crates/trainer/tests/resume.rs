@@ -106,33 +106,35 @@ fn adapter() -> Option<String> {
     }
 }
 
-fn breaks_leave_no_trace(device: &str) {
+/// A run of so many steps against one that is killed after half of them, and one that is stopped after a third;
+/// with a checkpoint at every eighth.
+fn breaks_leave_no_trace(device: &str, steps: u64) {
     let scratch = Scratch::new();
-    // Kernels chosen by measurement are remembered by the checkpoint alone.
+    // Kernels chosen by measurement would be remembered by the checkpoint alone.
     let nowhere = [("XDG_CACHE_HOME", "/dev/null")];
     let run = |args: &str| {
         let output = begin(&scratch, args, &nowhere).wait_with_output().unwrap();
         assert!(output.status.success(), "{args}: {}", stderr(&output));
     };
-    let forty = format!("{FORTY} --device {device}");
-    let once = format!("{forty} --out whole --no-autotune");
+    let every = format!("--checkpoint-every {}", steps / 8);
+    let once = FORTY
+        .replace("--steps 40", &format!("--steps {steps}"))
+        .replace("--checkpoint-every 5", &every);
+    let once = format!("{once} --device {device} --no-autotune --out whole");
     run(&once);
 
-    let broken = scratch.path("killed");
     let mut child = begin(&scratch, &once.replace("whole", "killed"), &nowhere);
-    let twenty = broken.join("checkpoints/000020.safetensors");
-    assert!(
-        wait_until(&mut child, || twenty.exists()),
-        "too late to kill"
-    );
+    let half = scratch.path(&format!("killed/checkpoints/{:06}.safetensors", steps / 2));
+    assert!(wait_until(&mut child, || half.exists()), "too late to kill");
     kill(child);
     run("--resume killed --quiet");
-    assert_same(&scratch, "killed", "whole", 40);
+    assert_same(&scratch, "killed", "whole", steps);
 
     let mut child = begin(&scratch, &once.replace("whole", "stopped"), &nowhere);
     let path = scratch.path("stopped");
+    let third = steps as usize / 3;
     assert!(
-        wait_until(&mut child, || lines(&path) >= 13),
+        wait_until(&mut child, || lines(&path) >= third),
         "too late to stop"
     );
     let output = interrupt(child);
@@ -142,20 +144,27 @@ fn breaks_leave_no_trace(device: &str) {
         said.contains("the run is saved") && said.contains("--resume stopped"),
         "{said}"
     );
-    assert!((13..40).contains(&lines(&path)), "{}", lines(&path));
+    let taken = lines(&path);
+    assert!((third..steps as usize).contains(&taken), "{taken}");
     run("--resume stopped --quiet");
-    assert_same(&scratch, "stopped", "whole", 40);
+    assert_same(&scratch, "stopped", "whole", steps);
+    println!(
+        "{device}: {steps} steps, killed at {} or later, stopped at {taken}",
+        steps / 2
+    );
 }
 
 #[test]
 fn killed_or_stopped_on_the_processor() {
-    breaks_leave_no_trace("cpu");
+    breaks_leave_no_trace("cpu", 40);
 }
 
+/// `HENSHIN_STEPS` says how many; a step takes a software adapter more than a second.
 #[test]
 fn killed_or_stopped_on_a_gpu() {
+    let steps = std::env::var("HENSHIN_STEPS").map_or(8, |text| text.parse().unwrap());
     if let Some(adapter) = adapter() {
-        breaks_leave_no_trace(&adapter);
+        breaks_leave_no_trace(&adapter, steps);
     }
 }
 
@@ -191,8 +200,8 @@ fn a_device_that_fails_in_the_middle_of_a_step_is_replaced() {
     let Some(adapter) = adapter() else { return };
     let scratch = Scratch::new();
     let small = FORTY
-        .replace("--steps 40", "--steps 8")
-        .replace("--checkpoint-every 5", "--checkpoint-every 3");
+        .replace("--steps 40", "--steps 6")
+        .replace("--checkpoint-every 5", "--checkpoint-every 2");
     let train = |run: &str, fault: &str| {
         let args = format!("{small} --no-autotune --device {adapter} --out {run}");
         let child = begin(&scratch, &args, &[("HENSHIN_INJECT", fault)]);
@@ -206,7 +215,6 @@ fn a_device_that_fails_in_the_middle_of_a_step_is_replaced() {
         ("lost", "lost@9000", "was lost"),
         ("full", "oom@9000", "out of memory"),
         ("hung", "hung@200", "hangs"),
-        ("both", "lost@7000,oom@12000", "out of memory"),
     ] {
         let message = train(run, fault);
         assert!(message.contains(said), "{fault}: {message}");
@@ -214,7 +222,7 @@ fn a_device_that_fails_in_the_middle_of_a_step_is_replaced() {
             message.contains("going on from the last checkpoint"),
             "{message}"
         );
-        assert_same(&scratch, run, "whole", 8);
+        assert_same(&scratch, run, "whole", 6);
         let history = fs::read_to_string(scratch.path(run).join("history.jsonl")).unwrap();
         assert!(history.contains("\"recovered\""), "{history}");
     }
@@ -288,10 +296,8 @@ fn killed_at_any_moment_a_run_loses_no_checkpoint() {
     assert!(done == kills, "only {done} kills before the run had ended");
     assert_same(&scratch, "run", "whole", steps);
     let left = files(&run.join("checkpoints"));
-    assert!(
-        !left.iter().any(|name| name.contains("damaged")),
-        "{left:?}"
-    );
+    let is_left = |name: &String| name.contains("damaged") || name.contains("partial");
+    assert!(!left.iter().any(is_left), "{left:?}");
     println!("{done} kills, {steps} steps");
 }
 
