@@ -88,14 +88,22 @@ fn assert_same(scratch: &Scratch, run: &str, as_run: &str, last: u64) {
     assert_eq!(metrics as u64, last, "{run}: a line a step");
 }
 
-/// The software or real adapter that tests run on; none, and a loud word, where there is none.
+/// The adapter that tests run on: a real one, or that of GL, on which steps take a tenth of the time that they
+/// do on Vulkan's software adapter. None, and a loud word, where there is none.
 fn adapter() -> Option<String> {
+    one_of(|contexts| {
+        let real = contexts.iter().find(|context| !context.info().is_software);
+        real.or(contexts.last())
+    })
+}
+
+fn one_of(choose: impl FnOnce(&[gpu::Context]) -> Option<&gpu::Context>) -> Option<String> {
     match gpu::testing::adapters_for_tests() {
-        Ok(contexts) => Some(format!(
-            "{}:{}",
-            contexts[0].info().backend,
-            contexts[0].info().name.split(' ').next().unwrap()
-        )),
+        Ok(contexts) => {
+            let info = choose(&contexts)?.info();
+            let name = info.name.split(' ').next().unwrap_or_default();
+            Some(format!("{}:{name}", info.backend))
+        }
         Err(error) if std::env::var("HENSHIN_REQUIRE_GPU").is_ok_and(|value| value == "1") => {
             panic!("{error}")
         }
@@ -110,10 +118,8 @@ fn adapter() -> Option<String> {
 /// with a checkpoint at every eighth.
 fn breaks_leave_no_trace(device: &str, steps: u64) {
     let scratch = Scratch::new();
-    // Kernels chosen by measurement would be remembered by the checkpoint alone.
-    let nowhere = [("XDG_CACHE_HOME", "/dev/null")];
     let run = |args: &str| {
-        let output = begin(&scratch, args, &nowhere).wait_with_output().unwrap();
+        let output = begin(&scratch, args, &[]).wait_with_output().unwrap();
         assert!(output.status.success(), "{args}: {}", stderr(&output));
     };
     let every = format!("--checkpoint-every {}", steps / 8);
@@ -123,14 +129,14 @@ fn breaks_leave_no_trace(device: &str, steps: u64) {
     let once = format!("{once} --device {device} --no-autotune --out whole");
     run(&once);
 
-    let mut child = begin(&scratch, &once.replace("whole", "killed"), &nowhere);
+    let mut child = begin(&scratch, &once.replace("whole", "killed"), &[]);
     let half = scratch.path(&format!("killed/checkpoints/{:06}.safetensors", steps / 2));
     assert!(wait_until(&mut child, || half.exists()), "too late to kill");
     kill(child);
     run("--resume killed --quiet");
     assert_same(&scratch, "killed", "whole", steps);
 
-    let mut child = begin(&scratch, &once.replace("whole", "stopped"), &nowhere);
+    let mut child = begin(&scratch, &once.replace("whole", "stopped"), &[]);
     let path = scratch.path("stopped");
     let third = steps as usize / 3;
     assert!(
@@ -159,20 +165,28 @@ fn killed_or_stopped_on_the_processor() {
     breaks_leave_no_trace("cpu", 40);
 }
 
-/// `HENSHIN_STEPS` says how many; a step takes a software adapter more than a second.
 #[test]
 fn killed_or_stopped_on_a_gpu() {
-    let steps = std::env::var("HENSHIN_STEPS").map_or(8, |text| text.parse().unwrap());
     if let Some(adapter) = adapter() {
-        breaks_leave_no_trace(&adapter, steps);
+        breaks_leave_no_trace(&adapter, 40);
     }
 }
 
 #[test]
 fn kernels_that_were_chosen_by_measurement_are_those_of_the_checkpoint() {
-    let Some(adapter) = adapter() else { return };
+    // The best there is: GL's has nothing to choose from.
+    let Some(adapter) = one_of(|contexts| contexts.first()) else {
+        return;
+    };
     let scratch = Scratch::new();
-    let nowhere = [("XDG_CACHE_HOME", "/dev/null")];
+    // Our folder for caches can't be made, and the checkpoint alone remembers; Mesa's stays where it was, for
+    // without it lavapipe compiles at every dispatch.
+    let home = std::env::var("HOME").unwrap_or_default();
+    let mesa = format!("{home}/.cache");
+    let nowhere = [
+        ("XDG_CACHE_HOME", "/dev/null"),
+        ("MESA_SHADER_CACHE_DIR", &mesa),
+    ];
     let run = |args: &str| {
         let output = begin(&scratch, args, &nowhere).wait_with_output().unwrap();
         assert!(output.status.success(), "{args}: {}", stderr(&output));
@@ -187,7 +201,10 @@ fn kernels_that_were_chosen_by_measurement_are_those_of_the_checkpoint() {
         reader.metadata()["kernels"].clone()
     };
     let chosen = kernels(3);
-    assert!(chosen.lines().count() > 3, "{chosen}");
+    assert!(
+        chosen.lines().count() > 3 || adapter.starts_with("gl"),
+        "{chosen}"
+    );
     let whole = results(&scratch.path("run"), 6);
     fs::remove_file(scratch.path("run/checkpoints/000006.safetensors")).unwrap();
     run("--resume run --quiet");
