@@ -337,17 +337,17 @@ impl Run {
         let begun = Instant::now();
         self.progress
             .line(&format!("run         {}", self.dir.path().display()));
-        let (mut device, mut material) = (Some(device), Some(material));
+        let (mut device, mut material) = (device, Some(material));
         let (mut faults, mut newest) = (0, None);
         let outcome = loop {
-            let error = match self.attempt(&mut device, material.take()) {
+            let error = match self.attempt(device.clone(), material.take()) {
                 Ok(ending) => break Ok(ending),
                 Err(error) => error,
             };
             let Some(fault) = Fault::of(&error, self.settings.run.on_nan) else {
                 break Err(error);
             };
-            let reached = checkpoint::list(&self.dir)?.pop();
+            let reached = self.newest();
             faults = if reached == newest { faults + 1 } else { 1 };
             newest = reached;
             if faults > MOST_FAULTS {
@@ -357,7 +357,7 @@ impl Run {
             }
             self.progress.say(&format!("{error:#}"));
             let recovered = match fault {
-                Fault::Device => self.reopen(&mut device),
+                Fault::Device => self.reopened(&device).map(|fresh| device = fresh),
                 Fault::NotFinite(step) => {
                     self.passed_over.insert(step);
                     Ok(())
@@ -369,14 +369,11 @@ impl Run {
             self.history.recovered(&format!("{error:#}"))?;
         };
         self.progress.finish();
-        let step = checkpoint::list(&self.dir)?
-            .last()
-            .and_then(|path| checkpoint::steps_of(path));
         // A full disk or the like is told by the error that ended the run.
-        let _ = self.history.ended(step.unwrap_or(0), &outcome);
+        let _ = self.history.ended(self.newest().unwrap_or(0), &outcome);
         match outcome {
             Ok(Ending::Finished) if !self.progress.is_quiet() => {
-                self.say_goodbye(begun.elapsed(), device.as_ref());
+                self.say_goodbye(begun.elapsed(), &device);
             }
             Err(error) => return Err(error.context(self.how_to_go_on())),
             Ok(_) => {}
@@ -384,16 +381,20 @@ impl Run {
         outcome
     }
 
+    /// The steps of the newest checkpoint, if there is one to be seen.
+    fn newest(&self) -> Option<u64> {
+        let all = checkpoint::list(&self.dir).unwrap_or_default();
+        checkpoint::steps_of(all.last()?)
+    }
+
     /// A fresh device in place of one that failed.
-    fn reopen(&self, device: &mut Option<Device>) -> Result<()> {
-        let known = device.take().map(|old| old.choices()).unwrap_or_default();
+    fn reopened(&self, failed: &Device) -> Result<Device> {
         let run = &self.settings.run;
-        let fresh = devices::open(&run.device, run.autotune, &known)
+        let fresh = devices::open(&run.device, run.autotune, &failed.choices())
             .context("the device failed, and can't be opened again")?;
         self.progress
             .say(&format!("going on from the last checkpoint on {fresh}"));
-        *device = Some(fresh);
-        Ok(())
+        Ok(fresh)
     }
 
     fn how_to_go_on(&self) -> String {
@@ -405,12 +406,7 @@ impl Run {
     }
 
     /// Trains from the newest checkpoint, or the beginning.
-    fn attempt(
-        &mut self,
-        device: &mut Option<Device>,
-        material: Option<Material>,
-    ) -> Result<Ending> {
-        let device = device.as_ref().context("there is no device")?.clone();
+    fn attempt(&mut self, device: Device, material: Option<Material>) -> Result<Ending> {
         self.dir.sweep();
         let mut model = CycleGan::new(&self.settings.model, &device)?;
         let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
@@ -436,7 +432,7 @@ impl Run {
         training.train(&stages, material)
     }
 
-    fn say_goodbye(&self, took: Duration, device: Option<&Device>) {
+    fn say_goodbye(&self, took: Duration, device: &Device) {
         let run = self.dir.path().display();
         let newest: PathBuf = self.dir.samples().join(format!("{:06}.png", self.total));
         eprintln!(
@@ -444,9 +440,7 @@ impl Run {
             report::duration(took),
             self.progress.losses()
         );
-        if let Some(device) = device {
-            eprintln!("memory      {}", self.planned.measured(device));
-        }
+        eprintln!("memory      {}", self.planned.measured(device));
         eprintln!("look at     {}", newest.display());
         eprintln!(
             "translate   cargo run -p trainer -- translate {run} --input PICTURE --output FOLDER"
