@@ -234,10 +234,8 @@ pub fn save(dir: &RunDir, state: &StateDict, header: &Header) -> Result<()> {
         disk::ensure_room(&dir.checkpoints(), file.size())?;
         file.write(&path)?;
         // It only helps people and their scripts: what is newest is told by the names.
-        let latest = dir.checkpoints().join(LATEST);
-        let partial = latest.with_extension("partial");
-        fs::write(&partial, format!("{:06}.{EXTENSION}\n", header.steps))?;
-        Ok(fs::rename(partial, latest)?)
+        let name = format!("{:06}.{EXTENSION}\n", header.steps);
+        Ok(disk::replace(&dir.checkpoints().join(LATEST), &name)?)
     };
     write().context("the checkpoint could not be saved")?;
     let run = &header.settings.run;

@@ -1,6 +1,7 @@
 //! Writing to a disk that may be full.
 
-use std::io::{Error, ErrorKind};
+use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Write};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -74,6 +75,18 @@ fn is_full(error: &anyhow::Error) -> bool {
             )
         })
     })
+}
+
+/// Gives a file a new content: a temporary one beside it first, so that it is never seen half-written.
+///
+/// # Errors
+/// When it can't be written; then it stays as it was.
+pub fn replace(path: &Path, content: &str) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path)
 }
 
 /// Refuses to write so many bytes to a folder's disk where they would fill it.

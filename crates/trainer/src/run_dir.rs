@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use cyclegan::Preset;
 use serde_json::{Map, Value};
 
+use crate::disk;
 use crate::settings::Settings;
 
 const CONFIG: &str = "config.toml";
@@ -163,15 +164,8 @@ impl RunDir {
     /// # Errors
     /// When the file can't be written.
     pub fn write_config(&self, settings: &Settings) -> Result<()> {
-        let partial = self.0.join(format!(".{CONFIG}.partial"));
-        let text = settings.to_toml()?;
-        let write = || {
-            let mut file = File::create(&partial)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&partial, self.config())
-        };
-        write().with_context(|| format!("{} can't be written", self.config().display()))
+        disk::replace(&self.config(), &settings.to_toml()?)
+            .with_context(|| format!("{} can't be written", self.config().display()))
     }
 
     /// The metrics file of a run that has taken `steps` steps: lines beyond, left by steps that no
