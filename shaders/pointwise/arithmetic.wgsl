@@ -5,6 +5,8 @@
 struct Params {
     // In vec4s.
     len: u32,
+    // Of b in a mixture.
+    share: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -12,7 +14,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4<real_b>>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<real_out>>;
 
-// 0 sum, 1 difference, 2 product
+// 0 sum, 1 difference, 2 product, 3 mixture
 override KIND: u32 = 0u;
 override WORKGROUP: u32 = 256u;
 
@@ -20,7 +22,8 @@ fn combine(a: vec4f, b: vec4f) -> vec4f {
     switch KIND {
         case 0u: { return a + b; }
         case 1u: { return a - b; }
-        default: { return a * b; }
+        case 2u: { return a * b; }
+        default: { return a + params.share * (b - a); }
     }
 }
 

@@ -79,6 +79,9 @@ pub struct Config {
     /// Gradients of longer norm, both generators' or both discriminators' parameters taken together, are
     /// brought to it; 0: none are.
     pub clip_norm: f32,
+    /// Keep a moving average of the generators' parameters, of which so much stays each step, and make
+    /// pictures with that; 0: no.
+    pub ema: f32,
 }
 
 /// A named configuration.
@@ -207,6 +210,7 @@ impl Config {
             beta1: 0.5,
             beta2: 0.999,
             clip_norm: 0.0,
+            ema: 0.0,
         };
         match preset {
             Preset::Paper => paper,
@@ -268,6 +272,7 @@ impl Config {
             ("decay", self.decay),
             ("beta1", self.beta1),
             ("beta2", self.beta2),
+            ("ema", self.ema),
         ];
         for (option, given) in unit {
             let below_one = option == "decay" || given < 1.0;

@@ -1,5 +1,5 @@
 use nn::{
-    Adam, GanLoss, LossScale, Module, Param, StateDict, StateError, Weights, load_state,
+    Adam, Ema, GanLoss, LossScale, Module, Param, StateDict, StateError, Weights, load_state,
     parameters, state_dict,
 };
 use rand::rngs::ChaCha8Rng;
@@ -17,6 +17,7 @@ pub struct CycleGan {
     d_b: Box<dyn Module>,
     generators: Adam,
     discriminators: Adam,
+    averages: Option<Averages>,
     fakes_a: ImagePool,
     fakes_b: ImagePool,
     gan_loss: GanLoss,
@@ -28,6 +29,13 @@ pub struct CycleGan {
     /// What pictures, and all that is computed from them, are stored in.
     precision: Precision,
     steps: u64,
+}
+
+/// The generators' moving averages, with which pictures are made.
+struct Averages {
+    g_a: Generator,
+    g_b: Generator,
+    ema: [Ema; 2],
 }
 
 /// The terms of the objective, weighted as they enter it.
@@ -196,6 +204,10 @@ impl CycleGan {
         let g_b = generator(config, &mut weights)?;
         let d_a = discriminator(config, &mut weights)?;
         let d_b = discriminator(config, &mut weights)?;
+        let averages = match config.ema > 0.0 {
+            true => Some(Averages::new(config, &mut weights, [&g_a, &g_b])?),
+            false => None,
+        };
         let both = |a: &dyn Module, b: &dyn Module| -> Vec<Param> {
             parameters(a).into_iter().chain(parameters(b)).collect()
         };
@@ -219,6 +231,7 @@ impl CycleGan {
             g_b,
             d_a,
             d_b,
+            averages,
             fakes_a: ImagePool::new(config.pool_size),
             fakes_b: ImagePool::new(config.pool_size),
             gan_loss: GanLoss(config.gan_mode),
@@ -263,6 +276,9 @@ impl CycleGan {
             .discriminators
             .minimise(&d_a.add(&d_b)?, learning_rate)?;
         self.steps += 1;
+        if let Some(averages) = &self.averages {
+            averages.update(self.steps)?;
+        }
         Ok(Outcome {
             losses: objective.with_discriminators(&d_a, &d_b),
             gradient_norms: [norm_g, norm_d],
@@ -276,31 +292,13 @@ impl CycleGan {
         self.discriminators.pass_over();
     }
 
-    /// Both domains to the other and back.
-    ///
-    /// # Errors
-    /// When the networks can't take the pictures' size, or the device fails.
-    pub fn translate(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
-        let [real_a, real_b] = &self.stored([real_a, real_b])?;
-        let fake_b = self.g_a.forward(real_a)?;
-        let rec_a = self.g_b.forward(&fake_b)?;
-        let fake_a = self.g_b.forward(real_b)?;
-        let rec_b = self.g_a.forward(&fake_a)?;
-        Ok(Translation {
-            fake_b,
-            rec_a,
-            fake_a,
-            rec_b,
-        })
-    }
-
     /// Pictures in the precision that the run is computed in.
     fn stored(&self, [a, b]: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         let precision = self.precision;
         Ok([a.to_precision(precision)?, b.to_precision(precision)?])
     }
 
-    /// As [`CycleGan::translate`], and for the identity loss, where there is one, each generator's
+    /// As [`translate`], and for the identity loss, where there is one, each generator's
     /// picture of its own target domain. What a generator makes of both domains it makes in one batch:
     /// its norms see single pictures, so that nothing changes but the time.
     fn translate_all(
@@ -309,7 +307,7 @@ impl CycleGan {
         real_b: &Tensor,
     ) -> Result<(Translation, Option<[Tensor; 2]>)> {
         if self.lambda_identity == 0.0 {
-            return Ok((self.translate(real_a, real_b)?, None));
+            return Ok((translate([&self.g_a, &self.g_b], real_a, real_b)?, None));
         }
         let [fake_b, idt_a] = forward_both(&self.g_a, [real_a, real_b])?;
         let [fake_a, idt_b] = forward_both(&self.g_b, [real_b, real_a])?;
@@ -380,22 +378,27 @@ impl CycleGan {
         on_real.add(&on_fake)?.scale(0.5)
     }
 
-    /// The generator from A to B.
+    /// The generator from A to B to make pictures with: the average over steps where there is one.
     pub fn a_to_b(&self) -> &Generator {
-        &self.g_a
+        self.averages
+            .as_ref()
+            .map_or(&self.g_a, |averages| &averages.g_a)
     }
 
-    /// The generator from B to A.
+    /// The generator from B to A to make pictures with.
     pub fn b_to_a(&self) -> &Generator {
-        &self.g_b
+        self.averages
+            .as_ref()
+            .map_or(&self.g_b, |averages| &averages.g_b)
     }
 
-    /// Without gradients: both domains to the other and back, for sample pictures.
+    /// Both domains to the other and back, for sample pictures; without gradients.
     ///
     /// # Errors
-    /// As [`CycleGan::translate`].
+    /// When the networks can't take the pictures' size, or the device fails.
     pub fn sample(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
-        no_grad(|| self.translate(real_a, real_b))
+        let [real_a, real_b] = &self.stored([real_a, real_b])?;
+        no_grad(|| translate([self.a_to_b(), self.b_to_a()], real_a, real_b))
     }
 
     /// Parameters of a generator and of a discriminator.
@@ -420,14 +423,14 @@ impl CycleGan {
         Some([scale(&self.generators)?, scale(&self.discriminators)?])
     }
 
-    /// Everything that training goes on from: networks as `G_A/…`, moments as `adam_G/…`, pools as
-    /// `pool_A/…`.
+    /// Everything that training goes on from: networks as `G_A/…`, averages as `G_A_ema/…`, moments as
+    /// `adam_G/…`, pools as `pool_A/…`.
     ///
     /// # Errors
     /// A fault of the device.
     pub fn state(&self) -> Result<StateDict> {
         let mut state = StateDict::new();
-        for (name, network) in self.networks() {
+        for (name, network) in self.networks().into_iter().chain(self.averages()) {
             state.extend(state_dict(network, &format!("{name}/")));
         }
         state.extend(self.generators.state("adam_G/")?);
@@ -439,14 +442,29 @@ impl CycleGan {
         Ok(state)
     }
 
-    /// Takes up the networks alone, as a checkpoint or fixture names them.
+    /// Takes up the networks alone, as a checkpoint or fixture names them. Averages that it lacks begin with
+    /// the networks.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.
     pub fn load_networks(&self, state: &StateDict) -> Result<(), StateError> {
         self.networks()
             .into_iter()
-            .try_for_each(|(name, network)| load_state(network, &format!("{name}/"), state))
+            .try_for_each(|(name, network)| load_state(network, &format!("{name}/"), state))?;
+        let Some(averages) = &self.averages else {
+            return Ok(());
+        };
+        let [(name, _), _] = averages.networks();
+        match state.keys().any(|key| key.starts_with(name)) {
+            true => averages
+                .networks()
+                .into_iter()
+                .try_for_each(|(name, network)| load_state(network, &format!("{name}/"), state)),
+            false => {
+                averages.ema.iter().for_each(Ema::restart);
+                Ok(())
+            }
+        }
     }
 
     /// Takes up all that [`CycleGan::state`] left after `steps` steps.
@@ -481,6 +499,10 @@ impl CycleGan {
         self.fakes_b.fill(&image)
     }
 
+    fn averages(&self) -> impl Iterator<Item = (&'static str, &dyn Module)> {
+        self.averages.iter().flat_map(Averages::networks)
+    }
+
     fn networks(&self) -> [(&'static str, &dyn Module); 4] {
         [
             ("G_A", &self.g_a),
@@ -489,6 +511,37 @@ impl CycleGan {
             ("D_B", &*self.d_b),
         ]
     }
+}
+
+impl Averages {
+    fn new(config: &Config, weights: &mut Weights<'_>, [a, b]: [&Generator; 2]) -> Result<Self> {
+        let g_a = generator(config, weights)?;
+        let g_b = generator(config, weights)?;
+        let ema = [Ema::new(config.ema, a, &g_a), Ema::new(config.ema, b, &g_b)];
+        Ok(Averages { g_a, g_b, ema })
+    }
+
+    fn update(&self, step: u64) -> Result<()> {
+        self.ema.iter().try_for_each(|ema| ema.update(step))
+    }
+
+    fn networks(&self) -> [(&'static str, &dyn Module); 2] {
+        [("G_A_ema", &self.g_a), ("G_B_ema", &self.g_b)]
+    }
+}
+
+/// Both domains to the other and back, by the generators from A and from B.
+fn translate([g_a, g_b]: [&Generator; 2], real_a: &Tensor, real_b: &Tensor) -> Result<Translation> {
+    let fake_b = g_a.forward(real_a)?;
+    let rec_a = g_b.forward(&fake_b)?;
+    let fake_a = g_b.forward(real_b)?;
+    let rec_b = g_a.forward(&fake_a)?;
+    Ok(Translation {
+        fake_b,
+        rec_a,
+        fake_a,
+        rec_b,
+    })
 }
 
 /// A batch of noise as training sees pictures, to measure with.
@@ -607,6 +660,36 @@ mod tests {
             assert!(numbers.iter().all(|value| value.is_finite()), "{numbers:?}");
         }
         assert_ne!(values(&model), before);
+    }
+
+    #[test]
+    fn pictures_are_made_with_the_average_which_a_state_takes_along() {
+        let device = Device::Cpu;
+        let config = Config {
+            ema: 0.99,
+            ..config()
+        };
+        let good = noise(&config, &device).unwrap();
+        let mut model = CycleGan::new(&config, &device).unwrap();
+        let sample = |model: &CycleGan| {
+            let fake = model.sample(&good, &good).unwrap().fake_b;
+            fake.to_vec().unwrap()
+        };
+        for _ in 0..5 {
+            model.step(&good, &good, 1e-2).unwrap();
+        }
+        let in_training = no_grad(|| model.g_a.forward(&good)).unwrap();
+        assert_ne!(sample(&model), in_training.to_vec().unwrap());
+        let state = model.state().unwrap();
+        let mut again = CycleGan::new(&config, &device).unwrap();
+        again.load_state(&state, 5).unwrap();
+        assert_eq!(sample(&again), sample(&model));
+        // Switched on later, it begins with the networks as they are.
+        let without = state
+            .into_iter()
+            .filter(|(name, _)| !name.contains("_ema/"));
+        again.load_state(&without.collect(), 5).unwrap();
+        assert_eq!(sample(&again), in_training.to_vec().unwrap());
     }
 
     #[test]

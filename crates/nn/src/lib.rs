@@ -2,6 +2,7 @@
 //! learning-rate schedules, and state dicts in safetensors under PyTorch's names.
 
 mod adam;
+mod ema;
 mod gan_loss;
 mod init;
 mod layers;
@@ -12,6 +13,7 @@ mod state;
 mod tiled;
 
 pub use adam::{Adam, AdamConfig};
+pub use ema::Ema;
 pub use gan_loss::{GanLoss, GanMode};
 pub use init::{Init, Weights};
 pub use layers::{Conv2d, ConvTranspose2d, InstanceNorm, Norm, ReflectionPad2d, Sequential};

@@ -243,6 +243,11 @@ pub struct Options {
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f32>,
+    /// Keep a moving average of the generators, of which so much stays each step (say 0.999), and make
+    /// pictures with that; 0: no
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f32>,
 }
 
 /// The device of a command that is not a run.

@@ -12,7 +12,7 @@ use scratch::{SMALL, Scratch, files, stderr, stdout, tensors};
 
 /// Flags of a run of forty quick steps.
 const FORTY: &str = "--data data --size 16 --load-size 18 --ngf 4 --ndf 4 --discriminator pixel \
-                     --pool-size 3 --steps 40 --sample-every 10 --checkpoint-every 5 --quiet";
+                     --pool-size 3 --ema 0.9 --steps 40 --sample-every 10 --checkpoint-every 5 --quiet";
 
 fn begin(scratch: &Scratch, args: &str, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));

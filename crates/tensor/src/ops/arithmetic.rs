@@ -1,4 +1,6 @@
-//! Sums, differences and products of tensors of one shape.
+//! Sums, differences, products and mixtures of tensors of one shape.
+
+use bytemuck::{Pod, Zeroable};
 
 use crate::cpu::map2;
 use crate::launch::{Launch, extents};
@@ -14,6 +16,15 @@ enum Arithmetic {
     Add,
     Sub,
     Mul,
+    /// a + share·(b − a)
+    Mix(f32),
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    vec4s: u32,
+    share: f32,
 }
 
 impl Tensor {
@@ -40,6 +51,14 @@ impl Tensor {
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         apply(Arithmetic::Mul, &[self, other])
     }
+
+    /// The linear interpolation self + `share`·(other − self), value by value.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn mix(&self, other: &Tensor, share: f32) -> Result<Tensor> {
+        apply(Arithmetic::Mix(share), &[self, other])
+    }
 }
 
 impl Op for Arithmetic {
@@ -48,6 +67,7 @@ impl Op for Arithmetic {
             Arithmetic::Add => "add",
             Arithmetic::Sub => "sub",
             Arithmetic::Mul => "mul",
+            Arithmetic::Mix(_) => "mix",
         }
     }
 
@@ -65,7 +85,7 @@ impl Op for Arithmetic {
 
     fn cpu(&self, inputs: &[CpuArray<'_>], out: Array<&mut [f32]>) {
         let (a, b) = (inputs[0].data, inputs[1].data);
-        match self {
+        match *self {
             Arithmetic::Add => map2(
                 a,
                 b,
@@ -87,16 +107,25 @@ impl Op for Arithmetic {
                 #[inline(always)]
                 |a, b| a * b,
             ),
+            Arithmetic::Mix(share) => map2(
+                a,
+                b,
+                out.data,
+                #[inline(always)]
+                move |a, b| a + share * (b - a),
+            ),
         }
     }
 
     fn gpu(&self, gpu: &gpu::Context, inputs: &[GpuArray<'_>], out: GpuArray<'_>) -> Result<()> {
         let kernel = &shaders::pointwise::ARITHMETIC;
         let len = out.shape.len().div_ceil(4);
-        let kind = match self {
-            Arithmetic::Add => 0.0,
-            Arithmetic::Sub => 1.0,
-            Arithmetic::Mul => 2.0,
+        let [vec4s] = extents(kernel, [len])?;
+        let (kind, share) = match *self {
+            Arithmetic::Add => (0.0, 0.0),
+            Arithmetic::Sub => (1.0, 0.0),
+            Arithmetic::Mul => (2.0, 0.0),
+            Arithmetic::Mix(share) => (3.0, share),
         };
         let launch = Launch {
             gpu,
@@ -104,12 +133,12 @@ impl Op for Arithmetic {
             overrides: &[("KIND", kind)],
             buffers: &[inputs[0].data, inputs[1].data, out.data],
         };
-        launch.invocations(&extents(kernel, [len])?, len)
+        launch.invocations(&Params { vec4s, share }, len)
     }
 
     fn reads(&self) -> Reads {
         match self {
-            Arithmetic::Add | Arithmetic::Sub => Reads::Nothing,
+            Arithmetic::Add | Arithmetic::Sub | Arithmetic::Mix(_) => Reads::Nothing,
             Arithmetic::Mul => Reads::Inputs,
         }
     }
@@ -119,18 +148,25 @@ impl Op for Arithmetic {
         let to_a = pass.gradient(0, || match self {
             Arithmetic::Add | Arithmetic::Sub => Ok(g.clone()),
             Arithmetic::Mul => g.mul(b),
+            Arithmetic::Mix(share) => g.scale(1.0 - *share),
         })?;
         let to_b = pass.gradient(1, || match self {
             Arithmetic::Add => Ok(g.clone()),
             Arithmetic::Sub => g.scale(-1.0),
             Arithmetic::Mul => g.mul(a),
+            Arithmetic::Mix(share) => g.scale(*share),
         })?;
         Ok(vec![to_a, to_b])
     }
 }
 
 pub(super) fn family() -> Family {
-    const ALL: [Arithmetic; 3] = [Arithmetic::Add, Arithmetic::Sub, Arithmetic::Mul];
+    const ALL: [Arithmetic; 4] = [
+        Arithmetic::Add,
+        Arithmetic::Sub,
+        Arithmetic::Mul,
+        Arithmetic::Mix(0.3),
+    ];
     Family {
         name: "arithmetic",
         cases: || {
@@ -139,7 +175,7 @@ pub(super) fn family() -> Family {
         },
         random: |rng| {
             let shape = [draw(rng, 1..=3), draw(rng, 1..=9), draw(rng, 1..=33)].into();
-            Case::new(ALL[draw(rng, 0..=2)], [shape, shape])
+            Case::new(ALL[draw(rng, 0..=3)], [shape, shape])
         },
         benches: || {
             ALL.map(|op| Case::new(op, [[1, 256, 64, 64].into(), [1, 256, 64, 64].into()]))

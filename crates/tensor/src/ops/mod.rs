@@ -13,6 +13,7 @@ mod conv2d;
 mod conv2d_weight_grad;
 mod conv_transpose2d;
 mod depthwise_conv2d;
+mod dropout;
 mod expand;
 mod fill;
 mod finite_or_zero;
@@ -23,6 +24,7 @@ mod matmul;
 mod max_pool2d;
 mod normalise;
 mod pad;
+mod power;
 mod registry;
 mod reshape;
 mod scale;
@@ -54,6 +56,7 @@ pub fn registry() -> Vec<Family> {
         conv2d_weight_grad::family(),
         conv_transpose2d::family(),
         depthwise_conv2d::family(),
+        dropout::family(),
         expand::family(),
         finite_or_zero::family(),
         gradient_gate::family(),
@@ -63,6 +66,7 @@ pub fn registry() -> Vec<Family> {
         max_pool2d::family(),
         normalise::family(),
         pad::family(),
+        power::family(),
         scale::family(),
         sum::family(),
         upsample::family(),
