@@ -37,10 +37,10 @@ fn step(criterion: &mut Criterion) {
         ("128, ngf 64", larger),
     ] {
         let mut model = CycleGan::new(&config, &device).expect("the device has room");
-        let noise = cyclegan::noise(&config, &device).expect("the device has room");
+        let [a, b] = cyclegan::noise(&config, &device).expect("the device has room");
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let losses = model.step(&noise, &noise, 1e-6).expect("a step works");
+                let losses = model.step(&a, &b, 1e-6).expect("a step works");
                 losses.read().expect("the device works")
             });
         });

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use cyclegan::{Config, CycleGan, Preset, discriminator, generator};
 use libtest_mimic::{Failed, Trial};
-use nn::{Module, StateDict, Weights, load_file, load_state};
+use nn::{
+    GanLoss, Module, StateDict, Weights, gradient_penalty, load_file, load_state, r1_penalty,
+    state_dict, training,
+};
 use tensor::ops::{Activation, Interpolation, Loss};
 use tensor::{Device, Tensor, grad};
 
@@ -42,6 +45,8 @@ fn trials(path: &Path) -> Vec<Trial> {
         vec![("training steps".into(), training_steps)]
     } else if fixture.metadata.contains_key("generator") {
         vec![("generator".into(), network)]
+    } else if fixture.metadata.contains_key("penalty") {
+        vec![("penalty".into(), penalty)]
     } else if fixture.metadata.contains_key("discriminator") {
         vec![("discriminator".into(), network)]
     } else {
@@ -224,6 +229,15 @@ fn apply(
         "upsample_nearest" => x.upsample(Interpolation::Nearest, ratio(x, expected))?,
         "upsample_bilinear" => x.upsample(Interpolation::Bilinear, ratio(x, expected))?,
         "avg_pool2d" => x.avg_pool2d(ratio(expected, x))?,
+        "gan_loss" => {
+            let text = |key: &str| settings[key].as_str().unwrap_or_default();
+            let loss = GanLoss(serde_json::from_value(settings["mode"].clone())?);
+            match text("part") {
+                "generator" => loss.of_generator(x)?,
+                "real" => loss.on_real(x)?,
+                _ => loss.on_fake(x)?,
+            }
+        }
         "gram" => {
             let [n, c, h, w] = x.shape().nchw();
             let flat = x.reshape([n, c, h * w])?;
@@ -251,7 +265,7 @@ fn configuration(fixture: &Fixture) -> TestResult<Config> {
     for (key, value) in &fixture.metadata {
         let key = match key.as_str() {
             "lr" => "learning_rate".to_owned(),
-            "steps" => continue,
+            "steps" | "mode" | "penalty" => continue,
             other => other.to_lowercase(),
         };
         let Some(known) = table.get_mut(&key) else {
@@ -260,14 +274,15 @@ fn configuration(fixture: &Fixture) -> TestResult<Config> {
         *known = match known {
             toml::Value::Integer(_) => toml::Value::Integer(value.parse()?),
             toml::Value::Float(_) => toml::Value::Float(value.parse()?),
+            toml::Value::Boolean(_) => toml::Value::Boolean(value.parse()?),
             _ => toml::Value::String(value.clone()),
         };
     }
     Ok(table.try_into()?)
 }
 
-/// A network's output, and its gradients where the file has them.
-fn network(fixture: &Fixture, kind: &str) -> TestResult {
+/// The network that a file is about, with its weights.
+fn loaded(fixture: &Fixture, kind: &str) -> TestResult<Box<dyn Module>> {
     let config = configuration(fixture)?;
     let mut rng = cyclegan::rng(0, cyclegan::Stream::Weights, 0);
     let weights = &mut Weights {
@@ -277,22 +292,46 @@ fn network(fixture: &Fixture, kind: &str) -> TestResult {
         device: &fixture.device,
     };
     let network: Box<dyn Module> = match kind {
-        "generator" => Box::new(generator(&config, weights)?),
-        _ => discriminator(&config, weights)?,
+        "generator" => Box::new(generator(&config, config.channels(), weights)?),
+        _ => discriminator(&config, config.output_nc, weights)?,
     };
     let weights = fixture.below("w/");
     load_state(&*network, "", &weights)?;
-    let mut parameters = Vec::new();
-    network.visit("", &mut |name, param| {
-        parameters.push((name.to_owned(), param.get()))
-    });
-    if parameters.len() != weights.len() {
+    if state_dict(&*network, "").len() != weights.len() {
         return Err("the network and the file differ in their parameters".into());
     }
+    Ok(network)
+}
 
+/// A network's parameters that are trained.
+fn trained(network: &dyn Module) -> Vec<(String, Tensor)> {
+    let mut parameters = Vec::new();
+    network.visit("", &mut |name, param| {
+        if param.is_trained() {
+            parameters.push((name.to_owned(), param.get()));
+        }
+    });
+    parameters
+}
+
+/// A network's output, and its gradients where the file has them.
+fn network(fixture: &Fixture, kind: &str) -> TestResult {
+    let network = loaded(fixture, kind)?;
+    let parameters = trained(&*network);
     let x = fixture.get("x")?.with_grad();
-    let y = network.forward(&x)?;
+    let y = match fixture.metadata.contains_key("mode") {
+        true => training(0, || network.forward(&x))?,
+        false => network.forward(&x)?,
+    };
     assert_close("output", &y, fixture.get("y")?, RELATIVE)?;
+    if let Some(in_use) = fixture.tensors.get("y_in_use") {
+        let state = state_dict(&*network, "");
+        for (name, expected) in fixture.below("after/") {
+            assert_close(&name, &state[&name], &expected, RELATIVE)?;
+        }
+        let y = network.forward(&x)?;
+        assert_close("output in use", &y, in_use, RELATIVE)?;
+    }
     let Some(upstream) = fixture.tensors.get("gy") else {
         return Ok(());
     };
@@ -304,9 +343,9 @@ fn network(fixture: &Fixture, kind: &str) -> TestResult {
         .chain([&x])
         .collect();
     let gradients = grad(&loss, &wrt)?;
-    let normalised = before_norm(parameters.iter().map(|(name, _)| name.as_str()));
+    let exempt = exempt(fixture, &parameters);
     for ((name, _), gradient) in parameters.iter().zip(&gradients) {
-        if !normalised.contains(name) {
+        if !exempt.contains(name) {
             let expected = fixture.get(&format!("gw/{name}"))?;
             assert_close(name, gradient, expected, RELATIVE)?;
         }
@@ -317,6 +356,47 @@ fn network(fixture: &Fixture, kind: &str) -> TestResult {
         fixture.get("gx")?,
         RELATIVE,
     )
+}
+
+/// A penalty on a discriminator's slopes, and its gradient.
+fn penalty(fixture: &Fixture, kind: &str) -> TestResult {
+    let network = loaded(fixture, kind)?;
+    let parameters = trained(&*network);
+    let [real, fake] = [fixture.get("real")?, fixture.get("fake")?];
+    let value = training(0, || match fixture.metadata["penalty"].as_str() {
+        "gradient" => {
+            let shares = fixture.get("share").map(Tensor::to_vec);
+            let shares = shares.expect("the fixture has shares")?;
+            gradient_penalty(&*network, real, fake, &shares)
+        }
+        _ => r1_penalty(&*network, real),
+    })?;
+    let expected = fixture.get("value")?;
+    assert_close("value", &value.reshape([1])?, expected, RELATIVE)?;
+    let wrt: Vec<&Tensor> = parameters.iter().map(|(_, value)| value).collect();
+    let mut checked = 0;
+    let exempt = exempt(fixture, &parameters);
+    for ((name, _), gradient) in parameters.iter().zip(grad(&value, &wrt)?) {
+        // What the slopes don't depend on has none.
+        let expected = fixture.tensors.get(&format!("gw/{name}"));
+        if let Some(expected) = expected.filter(|_| !exempt.contains(name)) {
+            assert_close(name, &gradient, expected, RELATIVE)?;
+            checked += 1;
+        }
+    }
+    match checked {
+        0..3 => Err("the fixture has no gradients".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Parameters of a network whose gradients can't be compared.
+fn exempt(fixture: &Fixture, parameters: &[(String, Tensor)]) -> BTreeSet<String> {
+    match fixture.metadata.get("norm").map(String::as_str) {
+        // Nothing but the norms has biases there.
+        Some("batch") => BTreeSet::new(),
+        _ => before_norm(parameters.iter().map(|(name, _)| name.as_str())),
+    }
 }
 
 /// The biases straight before an instance norm. Their true gradient is zero: what is computed is

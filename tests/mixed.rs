@@ -43,7 +43,7 @@ fn config(precision: Stored) -> Config {
 
 /// The sum of both cycle losses in each of some steps on one pair of pictures.
 fn cycles(model: &mut CycleGan, steps: usize, device: &Device) -> Result<Vec<f32>, Failed> {
-    let a = noise(&config(Stored::Single), device)?;
+    let [a, _] = noise(&config(Stored::Single), device)?;
     let b = a.scale(-0.5)?;
     let mut cycles = Vec::new();
     for _ in 0..steps {

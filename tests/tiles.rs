@@ -25,7 +25,7 @@ fn in_tiles(gpu: &Context) -> Result<(), Failed> {
         ngf: 4,
         ..Config::preset(Preset::Demo)
     };
-    let generator = generator(&config, &mut weights)?;
+    let generator = generator(&config, [3, 3], &mut weights)?;
     let size @ [height, width] = [16, 136];
     let values: Vec<f32> = (0..3 * height * width)
         .map(|i| ((i % width) as f32 * 0.3).sin() * (i as f32 * 0.7).cos())

@@ -36,7 +36,8 @@ fn main(
     if i >= params.len {
         return;
     }
-    let hash = pcg(4u * i + vec4u(0u, 1u, 2u, 3u) + params.seed);
+    // Hashed twice: seeds must not give stretches of one sequence.
+    let hash = pcg(pcg(4u * i + vec4u(0u, 1u, 2u, 3u)) + params.seed);
     let kept = params.scale * vec4f(x[i]);
     out[i] = vec4<real_out>(select(kept, vec4f(0.0), hash < vec4u(params.threshold)));
 }

@@ -1,4 +1,4 @@
-use nn::{AdamConfig, GanMode, Init, Linear, Norm};
+use nn::{AdamConfig, Cosine, GanMode, Init, Linear, Norm, Stepwise};
 use serde::{Deserialize, Serialize};
 use tensor::Precision;
 
@@ -8,11 +8,20 @@ use crate::{DiffAugment, Stages};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Side of the square pictures that training sees, in pixels.
+    /// Channels of domain A's pictures: 3, or 1 for shades of grey.
+    pub input_nc: usize,
+    /// Channels of domain B's pictures.
+    pub output_nc: usize,
+    /// How pictures are brought to the size that training sees.
+    pub preprocess: Preprocess,
+    /// Side of the square pictures that training sees, in pixels; where they are not cropped, of those that
+    /// memory is planned for.
     pub size: usize,
     /// Side that pictures are resized to before a random crop of `size`; 0: the reference's
     /// proportion, 286 for 256.
     pub load_size: usize,
+    /// Take the pictures of both domains in the order of their names, instead of shuffled and at random.
+    pub serial_batches: bool,
     /// Mirror pictures at random.
     pub flip: bool,
     /// Turn pictures at random by up to so many degrees, either way.
@@ -30,7 +39,12 @@ pub struct Config {
     pub steps: u64,
     /// Epochs of the run, where `steps` is 0. An epoch shows every picture of the larger domain.
     pub epochs: u64,
-    /// The share of the run at its end over which the learning rate falls to zero.
+    /// How the learning rate falls.
+    pub lr_policy: LrPolicy,
+    /// For `lr_policy = "step"`: epochs, or steps where the run is given in steps, until it falls again.
+    pub lr_decay_iters: u64,
+    /// For `lr_policy = "linear"`: the share of the run at its end over which the learning rate falls to
+    /// zero.
     pub decay: f32,
     /// What the values between a network's layers are stored in.
     pub precision: Stored,
@@ -44,14 +58,20 @@ pub struct Config {
     pub generator: GeneratorKind,
     /// Channels of the generators' first layer.
     pub ngf: usize,
+    /// How the generators come back to the size of their pictures.
+    pub upsampling: Upsampling,
     /// The discriminators' architecture.
     pub discriminator: DiscriminatorKind,
     /// Channels of the discriminators' first layer.
     pub ndf: usize,
     /// Strided layers of the `n_layers` discriminator.
     pub n_layers: usize,
+    /// Divide the discriminators' weights by their largest singular values.
+    pub spectral_norm: bool,
     /// What normalises after convolutions.
     pub norm: Norm,
+    /// Have generators leave out values in training.
+    pub dropout: bool,
     /// How weights are drawn.
     pub init: Init,
     /// The scale they are drawn with.
@@ -59,6 +79,10 @@ pub struct Config {
 
     /// What the discriminators' answers are measured by.
     pub gan_mode: GanMode,
+    /// Weight of the gradient penalty, for `gan_mode = "wgangp"`.
+    pub lambda_gp: f32,
+    /// Weight of the R1 penalty on the discriminators' slopes at real pictures; 0: none.
+    pub lambda_r1: f32,
     /// Weight of the cycle A → B → A.
     pub lambda_a: f32,
     /// Weight of the cycle B → A → B.
@@ -94,6 +118,43 @@ pub enum Preset {
     Paper,
 }
 
+/// How pictures are brought to the size that training sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preprocess {
+    /// Resized to `load_size`×`load_size`, whatever their proportions, then cropped at random.
+    ResizeAndCrop,
+    /// Cropped at random as they are.
+    Crop,
+    /// Resized to the width `load_size`, in proportion.
+    ScaleWidth,
+    /// Resized to the width `load_size`, in proportion, then cropped at random.
+    ScaleWidthAndCrop,
+    /// As they are, but for sides that are multiples of what the generator takes.
+    None,
+}
+
+impl Preprocess {
+    /// Whether all that training sees is of one size.
+    pub fn crops(self) -> bool {
+        !matches!(self, Preprocess::ScaleWidth | Preprocess::None)
+    }
+}
+
+/// How the learning rate falls in a run; see the schedules of [`nn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrPolicy {
+    /// [`nn::Linear`]
+    Linear,
+    /// [`nn::Stepwise`]
+    Step,
+    /// [`nn::Plateau`] of the generators' objective
+    Plateau,
+    /// [`nn::Cosine`] over the whole run
+    Cosine,
+}
+
 /// What values are stored in; they are computed in `f32` in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +188,16 @@ pub enum GeneratorKind {
     Unet128,
     #[serde(rename = "unet_256")]
     Unet256,
+}
+
+/// How generators come back to the size of their pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upsampling {
+    /// By transposed convolutions, as the reference does.
+    Transposed,
+    /// By nearest neighbours and convolutions, which leave no checkerboard.
+    Resize,
 }
 
 /// The discriminators there are.
@@ -178,8 +249,12 @@ impl Config {
     /// The configuration of a preset.
     pub fn preset(preset: Preset) -> Config {
         let paper = Config {
+            input_nc: 3,
+            output_nc: 3,
+            preprocess: Preprocess::ResizeAndCrop,
             size: 256,
             load_size: 286,
+            serial_batches: false,
             flip: true,
             rotate: 0.0,
             zoom: 0.0,
@@ -188,19 +263,26 @@ impl Config {
             stages: Stages::default(),
             steps: 0,
             epochs: 200,
+            lr_policy: LrPolicy::Linear,
+            lr_decay_iters: 50,
             decay: 0.5,
             precision: Stored::Single,
             checkpoint_activations: false,
             seed: 1,
             generator: GeneratorKind::Resnet9blocks,
             ngf: 64,
+            upsampling: Upsampling::Transposed,
             discriminator: DiscriminatorKind::Basic,
             ndf: 64,
             n_layers: 3,
+            spectral_norm: false,
             norm: Norm::Instance,
+            dropout: false,
             init: Init::Normal,
             init_gain: 0.02,
             gan_mode: GanMode::Lsgan,
+            lambda_gp: 10.0,
+            lambda_r1: 0.0,
             lambda_a: 10.0,
             lambda_b: 10.0,
             lambda_identity: 0.5,
@@ -218,12 +300,18 @@ impl Config {
                 size: 64,
                 load_size: 70,
                 steps: 4500,
+                lr_decay_iters: 1125,
                 generator: GeneratorKind::Resnet6blocks,
                 ngf: 32,
                 ndf: 32,
                 ..paper
             },
         }
+    }
+
+    /// Channels of the pictures of both domains.
+    pub fn channels(&self) -> [usize; 2] {
+        [self.input_nc, self.output_nc]
     }
 
     /// The side that pictures are resized to before cropping.
@@ -268,6 +356,33 @@ impl Config {
                 return refuse(option, &given, format!("it must be from 0 to {most}"));
             }
         }
+        for (option, given) in [("input_nc", self.input_nc), ("output_nc", self.output_nc)] {
+            if ![1, 3].contains(&given) {
+                return refuse(option, &given, "pictures have 1 or 3 channels".into());
+            }
+        }
+        if self.input_nc != self.output_nc && self.lambda_identity > 0.0 {
+            let reason = "the identity loss compares pictures of both domains, which have different \
+                          numbers of channels; give lambda_identity = 0";
+            return refuse("lambda_identity", &self.lambda_identity, reason.into());
+        }
+        let penalised = self.gan_mode == GanMode::Wgangp || self.lambda_r1 > 0.0;
+        if penalised && self.precision == Stored::Mixed {
+            let reason = "the penalties on discriminators need gradients in full precision; give \
+                          precision = \"single\"";
+            return refuse("precision", &"mixed", reason.into());
+        }
+        if self.lr_policy == LrPolicy::Step && self.lr_decay_iters == 0 {
+            return refuse(
+                "lr_decay_iters",
+                &0,
+                "the learning rate falls after at least 1".into(),
+            );
+        }
+        if !self.preprocess.crops() && !self.stages.is_empty() {
+            let reason = "stages are of one size each, which pictures that are not cropped are not";
+            return refuse("stages", &self.stages, reason.into());
+        }
         let unit = [
             ("decay", self.decay),
             ("beta1", self.beta1),
@@ -282,6 +397,8 @@ impl Config {
         }
         for (option, given) in [
             ("learning_rate", self.learning_rate),
+            ("lambda_gp", self.lambda_gp),
+            ("lambda_r1", self.lambda_r1),
             ("lambda_a", self.lambda_a),
             ("lambda_b", self.lambda_b),
             ("lambda_identity", self.lambda_identity),
@@ -355,9 +472,18 @@ impl Config {
             let reason = format!("training takes at most {MOST_SIZE}");
             return refuse("size", &self.size, reason);
         }
-        if !(self.size..=8192).contains(&self.load_size()) {
-            let reason = format!("it must be from size ({}) to 8192, or 0", self.size);
+        let least = if self.preprocess.crops() {
+            self.size
+        } else {
+            8
+        };
+        if !(least..=8192).contains(&self.load_size()) {
+            let reason = format!("it must be from {least} to 8192, or 0");
             return refuse("load_size", &self.load_size, reason);
+        }
+        if !self.preprocess.crops() && self.batch > 1 {
+            let reason = "pictures that are not cropped differ in size; give batch = 1";
+            return refuse("batch", &self.batch, reason.into());
         }
         // Each strided layer halves the picture; the last two take three pixels off at least two.
         let layers = match self.discriminator {
@@ -428,18 +554,26 @@ impl Config {
     }
 
     /// The learning rate in step `step`, counted from 0: by epochs as in the reference, or by steps
-    /// where the run is given in steps.
+    /// where the run is given in steps. What a plateau makes of it is up to [`nn::Plateau`].
     pub fn learning_rate_at(&self, step: u64, domains: [usize; 2]) -> f32 {
         let (unit, units) = match self.given_steps() {
             0 => (step / self.steps_per_epoch(domains), self.epochs),
             steps => (step, steps),
         };
         let decay = (units as f64 * f64::from(self.decay)).round() as u64;
-        let schedule = Linear {
-            constant: units - decay.min(units),
-            decay,
+        let factor = match self.lr_policy {
+            LrPolicy::Linear => {
+                let constant = units - decay.min(units);
+                Linear { constant, decay }.factor(unit + 1)
+            }
+            LrPolicy::Step => {
+                let every = self.lr_decay_iters;
+                Stepwise { every }.factor(unit + 1)
+            }
+            LrPolicy::Cosine => Cosine { units }.factor(unit + 1),
+            LrPolicy::Plateau => 1.0,
         };
-        self.learning_rate * schedule.factor(unit + 1)
+        self.learning_rate * factor
     }
 
     /// Adam's constants.

@@ -1,4 +1,4 @@
-use nn::{Activation, Conv2d, InstanceNorm, Module, Norm, Param, Sequential, Weights};
+use nn::{Activation, Conv2d, Module, Norm, NormLayer, Param, Sequential, Weights};
 use tensor::{Result, Tensor};
 
 use crate::{Config, DiscriminatorKind};
@@ -10,47 +10,85 @@ struct Discriminator {
     model: Sequential,
 }
 
-/// Builds the discriminator that a configuration asks for.
+/// Builds the discriminator that a configuration asks for, for pictures of so many channels.
 ///
 /// # Errors
 /// When the device has no room.
-pub fn discriminator(config: &Config, weights: &mut Weights<'_>) -> Result<Box<dyn Module>> {
-    let Config { ndf, norm, .. } = *config;
+pub fn discriminator(
+    config: &Config,
+    channels: usize,
+    weights: &mut Weights<'_>,
+) -> Result<Box<dyn Module>> {
+    let make = Make {
+        channels,
+        ndf: config.ndf,
+        norm: config.norm,
+        spectral_norm: config.spectral_norm,
+    };
     let (name, model) = match config.discriminator {
-        DiscriminatorKind::Basic => ("model", patch(weights, norm, ndf, 3)?),
-        DiscriminatorKind::NLayers => ("model", patch(weights, norm, ndf, config.n_layers)?),
-        DiscriminatorKind::Pixel => ("net", pixel(weights, norm, ndf)?),
+        DiscriminatorKind::Basic => ("model", patch(weights, make, 3)?),
+        DiscriminatorKind::NLayers => ("model", patch(weights, make, config.n_layers)?),
+        DiscriminatorKind::Pixel => ("net", pixel(weights, make)?),
     };
     Ok(Box::new(Discriminator { name, model }))
 }
 
+/// What a discriminator is made of, beside the number of its layers.
+struct Make {
+    /// Of the pictures.
+    channels: usize,
+    ndf: usize,
+    norm: Norm,
+    spectral_norm: bool,
+}
+
 const LEAKY: Activation = Activation::LeakyRelu(0.2);
 
+impl Make {
+    fn conv(
+        &self,
+        weights: &mut Weights<'_>,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Conv2d> {
+        let conv = Conv2d::new(weights, channels, kernel, stride, padding)?;
+        match self.spectral_norm {
+            true => conv.spectral_norm(weights),
+            false => Ok(conv),
+        }
+    }
+}
+
 /// `PatchGAN` (Isola et al., 2017): with three layers each answer sees 70×70 pixels.
-fn patch(weights: &mut Weights<'_>, norm: Norm, ndf: usize, layers: usize) -> Result<Sequential> {
+fn patch(weights: &mut Weights<'_>, make: Make, layers: usize) -> Result<Sequential> {
+    let Make { ndf, norm, .. } = make;
     // Channels double from layer to layer, up to eight times the first.
     let channels = |layer: usize| ndf << layer.min(3);
     let mut model = Sequential::new();
-    model.push(Conv2d::new(weights, [3, ndf], 4, 2, 1)?);
+    model.push(make.conv(weights, [make.channels, ndf], 4, 2, 1)?);
     model.push(LEAKY);
     for layer in 1..=layers {
         let stride = if layer < layers { 2 } else { 1 };
         let through = [channels(layer - 1), channels(layer)];
-        model.push(Conv2d::new(weights, through, 4, stride, 1)?);
-        model.push_norm(InstanceNorm::new(weights, norm, through[1])?, LEAKY);
+        model.push(make.conv(weights, through, 4, stride, 1)?.before(norm));
+        model.push_norm(NormLayer::new(weights, norm, through[1])?, LEAKY);
     }
-    model.push(Conv2d::new(weights, [channels(layers), 1], 4, 1, 1)?);
+    model.push(make.conv(weights, [channels(layers), 1], 4, 1, 1)?);
     Ok(model)
 }
 
 /// `PixelGAN`: judges each pixel by itself.
-fn pixel(weights: &mut Weights<'_>, norm: Norm, ndf: usize) -> Result<Sequential> {
+fn pixel(weights: &mut Weights<'_>, make: Make) -> Result<Sequential> {
+    let Make { ndf, norm, .. } = make;
     let mut model = Sequential::new();
-    model.push(Conv2d::new(weights, [3, ndf], 1, 1, 0)?);
+    model.push(make.conv(weights, [make.channels, ndf], 1, 1, 0)?);
     model.push(LEAKY);
-    model.push(Conv2d::new(weights, [ndf, 2 * ndf], 1, 1, 0)?);
-    model.push_norm(InstanceNorm::new(weights, norm, 2 * ndf)?, LEAKY);
-    model.push(Conv2d::new(weights, [2 * ndf, 1], 1, 1, 0)?);
+    model.push(make.conv(weights, [ndf, 2 * ndf], 1, 1, 0)?.before(norm));
+    model.push_norm(NormLayer::new(weights, norm, 2 * ndf)?, LEAKY);
+    // Without a bias where the layer before has none, as the reference has it.
+    model.push(make.conv(weights, [2 * ndf, 1], 1, 1, 0)?.before(norm));
     Ok(model)
 }
 

@@ -1,35 +1,62 @@
 use nn::{
-    Activation, Checkpointed, Conv2d, ConvTranspose2d, InstanceNorm, Module, Norm, Param,
-    ReflectionPad2d, Sequential, Weights,
+    Activation, Checkpointed, Conv2d, ConvTranspose2d, Dropout, Module, Norm, NormLayer, Param,
+    ReflectionPad2d, ResizeConv2d, Sequential, Weights,
 };
 use tensor::{Result, Tensor};
 
-use crate::{Config, GeneratorKind, unet};
+use crate::{Config, GeneratorKind, Upsampling, unet};
 
-/// A generator: pictures of one domain in, of the other out, both in [−1, 1].
+/// A generator: pictures of one domain in, of the other out, both in [−1, 1] and of one or three channels.
 pub struct Generator {
     network: Box<dyn Module>,
     kind: GeneratorKind,
+    upsampling: Upsampling,
     norm: Norm,
 }
 
-/// Builds the generator that a configuration asks for.
+/// What a generator is made of, beside the number of its layers.
+#[derive(Clone, Copy)]
+pub(crate) struct Make {
+    /// Of the pictures that go in and come out.
+    pub channels: [usize; 2],
+    pub ngf: usize,
+    pub norm: Norm,
+    pub dropout: bool,
+    pub upsampling: Upsampling,
+}
+
+/// The reference's share of values that dropout leaves out.
+pub(crate) const DROPOUT: f32 = 0.5;
+
+/// Builds the generator that a configuration asks for, from pictures of `channels[0]` channels to those of
+/// `channels[1]`.
 ///
 /// # Errors
 /// When the device has no room.
-pub fn generator(config: &Config, weights: &mut Weights<'_>) -> Result<Generator> {
-    let Config { ngf, norm, .. } = *config;
-    let kind = config.generator;
+pub fn generator(
+    config: &Config,
+    channels: [usize; 2],
+    weights: &mut Weights<'_>,
+) -> Result<Generator> {
+    let make = Make {
+        channels,
+        ngf: config.ngf,
+        norm: config.norm,
+        dropout: config.dropout,
+        upsampling: config.upsampling,
+    };
+    let (kind, norm) = (config.generator, config.norm);
     let again = config.checkpoint_activations;
     let network = match kind {
-        GeneratorKind::Resnet6blocks => boxed(resnet(weights, norm, ngf, 6)?, again),
-        GeneratorKind::Resnet9blocks => boxed(resnet(weights, norm, ngf, 9)?, again),
-        GeneratorKind::Unet128 => boxed(unet::unet(weights, norm, ngf, 7)?, again),
-        GeneratorKind::Unet256 => boxed(unet::unet(weights, norm, ngf, 8)?, again),
+        GeneratorKind::Resnet6blocks => boxed(resnet(weights, make, 6)?, again),
+        GeneratorKind::Resnet9blocks => boxed(resnet(weights, make, 9)?, again),
+        GeneratorKind::Unet128 => boxed(unet::unet(weights, make, 7)?, again),
+        GeneratorKind::Unet256 => boxed(unet::unet(weights, make, 8)?, again),
     };
     Ok(Generator {
         network,
         kind,
+        upsampling: config.upsampling,
         norm,
     })
 }
@@ -57,7 +84,9 @@ impl Generator {
     /// What a tile must have around its core: as far as the generator sees, made a multiple of
     /// [`Generator::multiple_of`].
     pub fn halo(&self) -> usize {
-        self.kind.reach().next_multiple_of(self.multiple_of())
+        self.kind
+            .reach(self.upsampling)
+            .next_multiple_of(self.multiple_of())
     }
 
     /// Its instance norms.
@@ -78,37 +107,38 @@ impl Module for Generator {
 
 /// Johnson et al.'s (2016) network: a 7×7 stem, two downsamplings, residual blocks, two upsamplings,
 /// a 7×7 head.
-fn resnet(weights: &mut Weights<'_>, norm: Norm, ngf: usize, blocks: usize) -> Result<Sequential> {
+fn resnet(weights: &mut Weights<'_>, make: Make, blocks: usize) -> Result<Sequential> {
+    let Make { ngf, norm, .. } = make;
+    let [from, to] = make.channels;
     let mut model = Sequential::new();
     model.push(ReflectionPad2d(3));
-    model.push(Conv2d::new(weights, [3, ngf], 7, 1, 0)?);
-    model.push_norm(InstanceNorm::new(weights, norm, ngf)?, Activation::Relu);
+    model.push(Conv2d::new(weights, [from, ngf], 7, 1, 0)?.before(norm));
+    model.push_norm(NormLayer::new(weights, norm, ngf)?, Activation::Relu);
     for channels in [ngf, 2 * ngf] {
-        model.push(Conv2d::new(weights, [channels, 2 * channels], 3, 2, 1)?);
+        model.push(Conv2d::new(weights, [channels, 2 * channels], 3, 2, 1)?.before(norm));
         model.push_norm(
-            InstanceNorm::new(weights, norm, 2 * channels)?,
+            NormLayer::new(weights, norm, 2 * channels)?,
             Activation::Relu,
         );
     }
     for _ in 0..blocks {
-        model.push(ResidualBlock::new(weights, norm, 4 * ngf)?);
+        model.push(ResidualBlock::new(weights, make, 4 * ngf)?);
     }
     for channels in [4 * ngf, 2 * ngf] {
-        model.push(ConvTranspose2d::new(
-            weights,
-            [channels, channels / 2],
-            3,
-            2,
-            1,
-            1,
-        )?);
+        let through = [channels, channels / 2];
+        match make.upsampling {
+            Upsampling::Transposed => {
+                model.push(ConvTranspose2d::new(weights, through, 3, 2, 1, 1)?.before(norm));
+            }
+            Upsampling::Resize => model.push(ResizeConv2d::new(weights, through)?.before(norm)),
+        }
         model.push_norm(
-            InstanceNorm::new(weights, norm, channels / 2)?,
+            NormLayer::new(weights, norm, channels / 2)?,
             Activation::Relu,
         );
     }
     model.push(ReflectionPad2d(3));
-    model.push(Conv2d::new(weights, [ngf, 3], 7, 1, 0)?);
+    model.push(Conv2d::new(weights, [ngf, to], 7, 1, 0)?);
     model.push(Activation::Tanh);
     Ok(model)
 }
@@ -119,17 +149,18 @@ struct ResidualBlock {
 }
 
 impl ResidualBlock {
-    fn new(weights: &mut Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
+    fn new(weights: &mut Weights<'_>, make: Make, channels: usize) -> Result<Self> {
+        let Make { norm, dropout, .. } = make;
         let mut conv_block = Sequential::new();
         conv_block.push(ReflectionPad2d(1));
-        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
-        conv_block.push_norm(
-            InstanceNorm::new(weights, norm, channels)?,
-            Activation::Relu,
-        );
+        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?.before(norm));
+        conv_block.push_norm(NormLayer::new(weights, norm, channels)?, Activation::Relu);
+        if dropout {
+            conv_block.push(Dropout(DROPOUT));
+        }
         conv_block.push(ReflectionPad2d(1));
-        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?);
-        conv_block.push(InstanceNorm::new(weights, norm, channels)?);
+        conv_block.push(Conv2d::new(weights, [channels, channels], 3, 1, 0)?.before(norm));
+        conv_block.push(NormLayer::new(weights, norm, channels)?);
         Ok(ResidualBlock { conv_block })
     }
 }

@@ -14,7 +14,10 @@ mod step;
 mod tiles;
 mod unet;
 
-pub use config::{Config, ConfigError, DiscriminatorKind, GeneratorKind, Preset, Stored};
+pub use config::{
+    Config, ConfigError, DiscriminatorKind, GeneratorKind, LrPolicy, Preprocess, Preset, Stored,
+    Upsampling,
+};
 pub use diff_augment::{DiffAugment, UnknownAugmentation};
 pub use discriminator::discriminator;
 pub use generator::{Generator, generator};

@@ -52,15 +52,14 @@ pub fn plan(config: &Config, device: &Device) -> Result<MemoryPlan> {
         let in_use = || device.memory().in_use;
         let mut model = CycleGan::new(config, device)?;
         let parameters = in_use();
-        let side = config.size;
-        model.fill_pools(&Tensor::zeros([1, 3, side, side], device)?)?;
+        model.fill_pools(pictures(config, 1, device)?.each_ref())?;
         let pools = in_use() - parameters;
-        sample(&model, side, device)?;
+        sample(&model, config, device)?;
         for _ in 0..STEPS {
-            let [a, b] = [(); 2].map(|()| Tensor::zeros([config.batch, 3, side, side], device));
-            model.step(&a?, &b?, config.learning_rate)?.read()?;
+            let [a, b] = pictures(config, config.batch, device)?;
+            model.step(&a, &b, config.learning_rate)?.read()?;
         }
-        sample(&model, side, device)?;
+        sample(&model, config, device)?;
         let state = model.state()?;
         let largest = state.values().map(|tensor| tensor.shape().len()).max();
         // Two moments a weight.
@@ -75,10 +74,17 @@ pub fn plan(config: &Config, device: &Device) -> Result<MemoryPlan> {
     })
 }
 
+/// A batch of each domain.
+fn pictures(config: &Config, batch: usize, device: &Device) -> Result<[Tensor; 2]> {
+    let zeros = |channels| Tensor::zeros([batch, channels, config.size, config.size], device);
+    let [a, b] = config.channels();
+    Ok([zeros(a)?, zeros(b)?])
+}
+
 /// A row of a sample sheet.
-fn sample(model: &CycleGan, side: usize, device: &Device) -> Result<()> {
-    let [a, b] = [(); 2].map(|()| Tensor::zeros([1, 3, side, side], device));
-    model.sample(&a?, &b?).map(drop)
+fn sample(model: &CycleGan, config: &Config, device: &Device) -> Result<()> {
+    let [a, b] = pictures(config, 1, device)?;
+    model.sample(&a, &b).map(drop)
 }
 
 /// Bytes that a configuration's generator takes at the most to translate one picture of so many rows and
@@ -95,8 +101,9 @@ pub fn translation(config: &Config, [h, w]: [usize; 2], device: &Device) -> Resu
             rng: &mut rng,
             device,
         };
-        let generator = generator(config, &mut weights)?;
-        let picture = Tensor::zeros([1, 3, h, w], device)?;
+        let channels = config.channels();
+        let generator = generator(config, channels, &mut weights)?;
+        let picture = Tensor::zeros([1, channels[0], h, w], device)?;
         let picture = picture.to_precision(config.precision.of_pictures())?;
         no_grad(|| generator.forward(&picture))?;
         Ok(device.memory().taken)

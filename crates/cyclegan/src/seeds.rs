@@ -15,6 +15,8 @@ pub enum Stream {
     Pool,
     /// How discriminators see pictures.
     DiffAugment,
+    /// What dropout leaves out.
+    Dropout,
 }
 
 /// The generator for a purpose in a step of a run. It depends on nothing else, so a run resumed at

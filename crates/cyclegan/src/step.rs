@@ -1,8 +1,9 @@
 use nn::{
-    Adam, Ema, GanLoss, LossScale, Module, Param, StateDict, StateError, Weights, load_state,
-    parameters, state_dict,
+    Adam, Ema, GanLoss, GanMode, LossScale, Module, Norm, Param, StateDict, StateError, Weights,
+    gradient_penalty, load_state, parameters, r1_penalty, state_dict, training,
 };
 use rand::rngs::ChaCha8Rng;
+use rand::{Rng, RngExt};
 use tensor::ops::Loss;
 use tensor::{Device, Precision, Reading, Result, Tensor, no_grad};
 
@@ -21,6 +22,10 @@ pub struct CycleGan {
     fakes_a: ImagePool,
     fakes_b: ImagePool,
     gan_loss: GanLoss,
+    lambda_gp: f32,
+    lambda_r1: f32,
+    /// Whether a network may see two batches as one: what its norms see would be another thing.
+    joined: bool,
     diff_augment: DiffAugment,
     lambda_a: f32,
     lambda_b: f32,
@@ -200,10 +205,11 @@ impl CycleGan {
             rng: &mut rng,
             device,
         };
-        let g_a = generator(config, &mut weights)?;
-        let g_b = generator(config, &mut weights)?;
-        let d_a = discriminator(config, &mut weights)?;
-        let d_b = discriminator(config, &mut weights)?;
+        let [a, b] = config.channels();
+        let g_a = generator(config, [a, b], &mut weights)?;
+        let g_b = generator(config, [b, a], &mut weights)?;
+        let d_a = discriminator(config, b, &mut weights)?;
+        let d_b = discriminator(config, a, &mut weights)?;
         let averages = match config.ema > 0.0 {
             true => Some(Averages::new(config, &mut weights, [&g_a, &g_b])?),
             false => None,
@@ -235,6 +241,12 @@ impl CycleGan {
             fakes_a: ImagePool::new(config.pool_size),
             fakes_b: ImagePool::new(config.pool_size),
             gan_loss: GanLoss(config.gan_mode),
+            lambda_gp: match config.gan_mode {
+                GanMode::Wgangp => config.lambda_gp,
+                _ => 0.0,
+            },
+            lambda_r1: config.lambda_r1,
+            joined: config.norm != Norm::Batch,
             diff_augment: config.diffaugment,
             lambda_a: config.lambda_a,
             lambda_b: config.lambda_b,
@@ -251,6 +263,16 @@ impl CycleGan {
     /// # Errors
     /// When the networks can't take the pictures' size, or the device fails.
     pub fn step(
+        &mut self,
+        real_a: &Tensor,
+        real_b: &Tensor,
+        learning_rate: f32,
+    ) -> Result<Outcome<Tensor>> {
+        let dropout = rng(self.seed, Stream::Dropout, self.steps).next_u32();
+        training(dropout, || self.train(real_a, real_b, learning_rate))
+    }
+
+    fn train(
         &mut self,
         real_a: &Tensor,
         real_b: &Tensor,
@@ -309,8 +331,8 @@ impl CycleGan {
         if self.lambda_identity == 0.0 {
             return Ok((translate([&self.g_a, &self.g_b], real_a, real_b)?, None));
         }
-        let [fake_b, idt_a] = forward_both(&self.g_a, [real_a, real_b])?;
-        let [fake_a, idt_b] = forward_both(&self.g_b, [real_b, real_a])?;
+        let [fake_b, idt_a] = self.forward_both(&self.g_a, [real_a, real_b])?;
+        let [fake_a, idt_b] = self.forward_both(&self.g_b, [real_b, real_a])?;
         let translation = Translation {
             rec_a: self.g_b.forward(&fake_b)?,
             rec_b: self.g_a.forward(&fake_a)?,
@@ -353,8 +375,8 @@ impl CycleGan {
         let seen_b = self.diff_augment.augment(fake_b, seen)?;
         let seen_a = self.diff_augment.augment(fake_a, seen)?;
         Ok(GeneratorObjective {
-            gan_a: self.gan_loss.to_real(&self.d_a.forward(&seen_b)?)?,
-            gan_b: self.gan_loss.to_real(&self.d_b.forward(&seen_a)?)?,
+            gan_a: self.gan_loss.of_generator(&self.d_a.forward(&seen_b)?)?,
+            gan_b: self.gan_loss.of_generator(&self.d_b.forward(&seen_a)?)?,
             cycle_a: rec_a.loss(Loss::L1, real_a)?.scale(self.lambda_a)?,
             cycle_b: rec_b.loss(Loss::L1, real_b)?.scale(self.lambda_b)?,
             idt_a,
@@ -362,7 +384,7 @@ impl CycleGan {
         })
     }
 
-    /// ½·(real + fake), of pictures as `seen` has them augmented
+    /// ½·(real + fake), and of penalties where there are such; of pictures as `seen` has them augmented
     fn discriminator_loss(
         &self,
         discriminator: &dyn Module,
@@ -372,10 +394,31 @@ impl CycleGan {
     ) -> Result<Tensor> {
         let real = self.diff_augment.augment(real, seen)?;
         let fake = self.diff_augment.augment(fake, seen)?;
-        let [on_real, on_fake] = forward_both(discriminator, [&real, &fake])?;
-        let on_real = self.gan_loss.to_real(&on_real)?;
-        let on_fake = self.gan_loss.to_fake(&on_fake)?;
-        on_real.add(&on_fake)?.scale(0.5)
+        let [on_real, on_fake] = self.forward_both(discriminator, [&real, &fake])?;
+        let on_real = self.gan_loss.on_real(&on_real)?;
+        let on_fake = self.gan_loss.on_fake(&on_fake)?;
+        let mut loss = on_real.add(&on_fake)?;
+        if self.lambda_gp > 0.0 {
+            let shares: Vec<f32> = (0..real.shape().nchw()[0]).map(|_| seen.random()).collect();
+            let penalty = gradient_penalty(discriminator, &real, &fake, &shares)?;
+            loss = loss.add(&penalty.scale(self.lambda_gp)?)?;
+        }
+        if self.lambda_r1 > 0.0 {
+            let penalty = r1_penalty(discriminator, &real)?;
+            loss = loss.add(&penalty.scale(self.lambda_r1)?)?;
+        }
+        loss.scale(0.5)
+    }
+
+    /// What a network makes of two batches, computed as one where that is the same.
+    fn forward_both(&self, network: &dyn Module, batches: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        let [first, second] = batches.map(|batch| batch.shape().nchw());
+        if !self.joined || first[1..] != second[1..] {
+            return Ok([network.forward(batches[0])?, network.forward(batches[1])?]);
+        }
+        let both = network.forward(&Tensor::concat(&batches, 0)?)?;
+        let [first, second] = [first[0], second[0]];
+        Ok([both.narrow(0, 0, first)?, both.narrow(0, first, second)?])
     }
 
     /// The generator from A to B to make pictures with: the average over steps where there is one.
@@ -489,14 +532,13 @@ impl CycleGan {
         self.fakes_b.keep_size(side);
     }
 
-    /// Fills the image pools, as steps do in time, with an image.
+    /// Fills the image pools, as steps do in time, with an image of each domain.
     ///
     /// # Errors
     /// A fault of the device.
-    pub(crate) fn fill_pools(&mut self, image: &Tensor) -> Result<()> {
-        let image = image.to_precision(self.precision)?;
-        self.fakes_a.fill(&image)?;
-        self.fakes_b.fill(&image)
+    pub(crate) fn fill_pools(&mut self, [a, b]: [&Tensor; 2]) -> Result<()> {
+        self.fakes_a.fill(&a.to_precision(self.precision)?)?;
+        self.fakes_b.fill(&b.to_precision(self.precision)?)
     }
 
     fn averages(&self) -> impl Iterator<Item = (&'static str, &dyn Module)> {
@@ -515,8 +557,9 @@ impl CycleGan {
 
 impl Averages {
     fn new(config: &Config, weights: &mut Weights<'_>, [a, b]: [&Generator; 2]) -> Result<Self> {
-        let g_a = generator(config, weights)?;
-        let g_b = generator(config, weights)?;
+        let [from, to] = config.channels();
+        let g_a = generator(config, [from, to], weights)?;
+        let g_b = generator(config, [to, from], weights)?;
         let ema = [Ema::new(config.ema, a, &g_a), Ema::new(config.ema, b, &g_b)];
         Ok(Averages { g_a, g_b, ema })
     }
@@ -544,23 +587,20 @@ fn translate([g_a, g_b]: [&Generator; 2], real_a: &Tensor, real_b: &Tensor) -> R
     })
 }
 
-/// A batch of noise as training sees pictures, to measure with.
+/// A batch of noise of each domain, as training sees pictures, to measure with.
 ///
 /// # Errors
 /// When the device has no room.
-pub fn noise(config: &Config, device: &Device) -> Result<Tensor> {
-    let shape = [config.batch, 3, config.size, config.size];
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|i: usize| (i as f32 * 12.9898).sin())
-        .collect();
-    Tensor::from_slice(&values, shape, device)
-}
-
-/// What a network makes of two batches, computed as one.
-fn forward_both(network: &dyn Module, batches: [&Tensor; 2]) -> Result<[Tensor; 2]> {
-    let [first, second] = batches.map(|batch| batch.shape().nchw()[0]);
-    let both = network.forward(&Tensor::concat(&batches, 0)?)?;
-    Ok([both.narrow(0, 0, first)?, both.narrow(0, first, second)?])
+pub fn noise(config: &Config, device: &Device) -> Result<[Tensor; 2]> {
+    let noise = |channels| {
+        let shape = [config.batch, channels, config.size, config.size];
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|i: usize| (i as f32 * 12.9898).sin())
+            .collect();
+        Tensor::from_slice(&values, shape, device)
+    };
+    let [a, b] = config.channels();
+    Ok([noise(a)?, noise(b)?])
 }
 
 /// The terms that both generators are trained on.
@@ -620,7 +660,7 @@ impl GeneratorObjective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DiscriminatorKind, Preset};
+    use crate::{DiscriminatorKind, Preset, Upsampling};
 
     fn config() -> Config {
         Config {
@@ -646,7 +686,7 @@ mod tests {
     fn a_step_on_what_is_no_number_changes_nothing() {
         let device = Device::Cpu;
         let mut model = CycleGan::new(&config(), &device).unwrap();
-        let good = noise(&config(), &device).unwrap();
+        let [good, _] = noise(&config(), &device).unwrap();
         let bad = good.scale(f32::NAN).unwrap();
         model.step(&good, &good, 1e-3).unwrap();
         let before = values(&model);
@@ -669,7 +709,7 @@ mod tests {
             ema: 0.99,
             ..config()
         };
-        let good = noise(&config, &device).unwrap();
+        let [good, _] = noise(&config, &device).unwrap();
         let mut model = CycleGan::new(&config, &device).unwrap();
         let sample = |model: &CycleGan| {
             let fake = model.sample(&good, &good).unwrap().fake_b;
@@ -692,10 +732,139 @@ mod tests {
         assert_eq!(sample(&again), in_training.to_vec().unwrap());
     }
 
+    /// Models of all kinds, by what is otherwise than in [`config`].
+    fn kinds() -> Vec<Config> {
+        let grey = Config {
+            input_nc: 1,
+            lambda_identity: 0.0,
+            ..config()
+        };
+        let batch = Config {
+            norm: Norm::Batch,
+            batch: 2,
+            ..config()
+        };
+        let dropout = Config {
+            dropout: true,
+            ..config()
+        };
+        let mode = |gan_mode| Config {
+            gan_mode,
+            ..config()
+        };
+        let r1 = Config {
+            lambda_r1: 1.0,
+            ..config()
+        };
+        let spectral = Config {
+            spectral_norm: true,
+            discriminator: DiscriminatorKind::NLayers,
+            n_layers: 1,
+            ..config()
+        };
+        let resized = Config {
+            upsampling: Upsampling::Resize,
+            ..config()
+        };
+        let (hinge, wasserstein) = (mode(GanMode::Hinge), mode(GanMode::Wgangp));
+        vec![
+            grey,
+            batch,
+            dropout,
+            spectral,
+            resized,
+            hinge,
+            wasserstein,
+            r1,
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_model_trains_and_goes_on_from_its_state() {
+        for config in kinds() {
+            config.check().unwrap();
+            let [a, b] = noise(&config, &Device::Cpu).unwrap();
+            let new = || CycleGan::new(&config, &Device::Cpu).unwrap();
+            let mut whole = new();
+            let before = values(&whole);
+            let mut outcome = None;
+            for step in 0..4 {
+                if step == 2 {
+                    let mut again = new();
+                    again.load_state(&whole.state().unwrap(), 2).unwrap();
+                    for _ in 0..2 {
+                        again.step(&a, &b, 1e-3).unwrap();
+                    }
+                    outcome = Some(values(&again));
+                }
+                let numbers = whole.step(&a, &b, 1e-3).unwrap().read().unwrap();
+                let numbers = numbers.named().map(|(_, value)| *value);
+                assert!(numbers.iter().all(|value| value.is_finite()), "{config:?}");
+            }
+            assert_eq!(outcome.unwrap(), values(&whole), "{config:?}");
+            let moved = before.iter().zip(values(&whole));
+            let still = moved.filter(|(before, after)| **before == *after).count();
+            // The biases before norms alone may have no gradient, and Adam's moments of them.
+            assert!(still * 2 < before.len(), "{config:?}: {still} did not move");
+        }
+    }
+
+    #[test]
+    fn what_is_computed_again_for_its_gradient_is_the_same_with_dropout_and_batch_norm() {
+        for config in kinds() {
+            let trained = |checkpoint_activations| {
+                let config = Config {
+                    checkpoint_activations,
+                    ..config.clone()
+                };
+                let [a, b] = noise(&config, &Device::Cpu).unwrap();
+                let mut model = CycleGan::new(&config, &Device::Cpu).unwrap();
+                for _ in 0..3 {
+                    model.step(&a, &b, 1e-3).unwrap();
+                }
+                values(&model)
+            };
+            assert_eq!(trained(true), trained(false), "{config:?}");
+        }
+    }
+
+    #[test]
+    fn dropout_is_for_training_alone() {
+        let config = Config {
+            dropout: true,
+            ..config()
+        };
+        let [a, b] = noise(&config, &Device::Cpu).unwrap();
+        let model = CycleGan::new(&config, &Device::Cpu).unwrap();
+        let sample = || {
+            let sampled = model.sample(&a, &b).unwrap();
+            sampled.fake_b.to_vec().unwrap()
+        };
+        assert_eq!(sample(), sample());
+        let in_training = |seed| {
+            let fake = training(seed, || model.g_a.forward(&a)).unwrap();
+            fake.to_vec().unwrap()
+        };
+        assert_ne!(in_training(1), sample());
+        assert_ne!(in_training(1), in_training(2));
+        assert_eq!(in_training(1), in_training(1));
+    }
+
+    #[test]
+    fn pictures_of_both_domains_may_differ_in_size() {
+        let config = config();
+        let mut model = CycleGan::new(&config, &Device::Cpu).unwrap();
+        let picture = |h, w| Tensor::full([1, 3, h, w], 0.3, &Device::Cpu).unwrap();
+        for (h, w) in [(8, 12), (12, 8), (16, 8), (8, 8)] {
+            let outcome = model.step(&picture(8, 8), &picture(h, w), 1e-3).unwrap();
+            assert!(outcome.read().unwrap().losses.idt_A.is_finite());
+        }
+    }
+
     #[test]
     fn long_gradients_are_clipped_to_a_norm_of_which_adam_sees_nothing_else() {
         let device = Device::Cpu;
-        let good = noise(&config(), &device).unwrap();
+        let [good, _] = noise(&config(), &device).unwrap();
         let moments = |clip_norm: f32| {
             let config = Config {
                 clip_norm,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use nn::{Area, Norm, TiledNorms};
 use tensor::{Result, Tensor};
 
-use crate::{Generator, GeneratorKind};
+use crate::{Generator, GeneratorKind, Upsampling};
 
 /// How a picture is cut into tiles.
 #[derive(Clone, Debug)]
@@ -139,40 +139,53 @@ impl<'a> TiledGenerator<'a> {
 enum Layer {
     Conv(usize, usize, usize),
     Transposed(usize, usize, usize),
+    /// Nearest neighbours at twice the size.
+    Doubled,
 }
 
-use Layer::{Conv, Transposed};
+use Layer::{Conv, Doubled, Transposed};
 
 impl GeneratorKind {
     /// How many pixels beyond a core, whose borders are multiples of [`GeneratorKind::multiple_of`], can have a
     /// say in what it becomes, norms aside.
-    pub fn reach(self) -> usize {
+    pub fn reach(self, upsampling: Upsampling) -> usize {
         // From the result back: how far the needed stretch of each layer's input begins before the core, and
         // ends behind it.
         let (mut before, mut behind) = (0, 0);
-        for layer in self.layers().into_iter().rev() {
+        for layer in self.layers(upsampling).into_iter().rev() {
             (before, behind) = match layer {
                 Conv(k, s, p) => (before * s + p, behind * s + k - s - p),
                 // Input i goes to the outputs from i·s − p to i·s − p + k − 1.
                 Transposed(k, s, p) => ((before + k - 1 - p) / s, (behind + p).div_ceil(s)),
+                Doubled => (before.div_ceil(2), behind.div_ceil(2)),
             };
         }
         before.max(behind)
     }
 
     /// Everything in the generator that looks beyond a pixel, on the longest way through it.
-    fn layers(self) -> Vec<Layer> {
+    fn layers(self, upsampling: Upsampling) -> Vec<Layer> {
+        let up = |transposed| match upsampling {
+            Upsampling::Transposed => vec![transposed],
+            Upsampling::Resize => vec![Doubled, Conv(3, 1, 1)],
+        };
         let resnet = |blocks: usize| {
             [
                 vec![Conv(7, 1, 3)],
                 vec![Conv(3, 2, 1); 2],
                 vec![Conv(3, 1, 1); 2 * blocks],
-                vec![Transposed(3, 2, 1); 2],
+                up(Transposed(3, 2, 1)).repeat(2),
                 vec![Conv(7, 1, 3)],
             ]
             .concat()
         };
-        let unet = |downs| [vec![Conv(4, 2, 1); downs], vec![Transposed(4, 2, 1); downs]].concat();
+        let unet = |downs| {
+            [
+                vec![Conv(4, 2, 1); downs],
+                up(Transposed(4, 2, 1)).repeat(downs),
+            ]
+            .concat()
+        };
         match self {
             GeneratorKind::Resnet6blocks => resnet(6),
             GeneratorKind::Resnet9blocks => resnet(9),
@@ -184,7 +197,7 @@ impl GeneratorKind {
     /// Instance norms in a generator that has norms.
     pub(crate) fn norms(self, norm: Norm) -> usize {
         match (norm, self) {
-            (Norm::None, _) => 0,
+            (Norm::None | Norm::Batch, _) => 0,
             (_, GeneratorKind::Resnet6blocks) => 5 + 2 * 6,
             (_, GeneratorKind::Resnet9blocks) => 5 + 2 * 9,
             // Down and up at each level, but for the outermost and the way into the innermost.
@@ -210,10 +223,15 @@ mod tests {
     ];
 
     fn small(kind: GeneratorKind, norm: Norm) -> Generator {
+        built(kind, norm, Upsampling::Transposed)
+    }
+
+    fn built(kind: GeneratorKind, norm: Norm, upsampling: Upsampling) -> Generator {
         let config = Config {
             generator: kind,
             ngf: 4,
             norm,
+            upsampling,
             ..Config::preset(Preset::Demo)
         };
         let mut weights = Weights {
@@ -222,7 +240,7 @@ mod tests {
             rng: &mut rng(1, Stream::Weights, 0),
             device: &Device::Cpu,
         };
-        generator(&config, &mut weights).unwrap()
+        generator(&config, [3, 3], &mut weights).unwrap()
     }
 
     /// A picture with large and small things in it, brighter to the right.
@@ -278,19 +296,30 @@ mod tests {
             (Resnet9blocks, Norm::Instance, [148, 252], 84),
             (Unet128, Norm::Instance, [128, 896], 128),
             (Unet128, Norm::InstanceAffine, [768, 256], 256),
+            (Resnet6blocks, Norm::Batch, [100, 180], 60),
         ] {
             let worst = difference(&small(kind, norm), size, core);
             println!("{kind:?} {norm:?}: {worst:.1e}");
             assert!(worst < 1e-4, "{kind:?} {norm:?}: {worst}");
         }
+        let resized = built(Resnet6blocks, Norm::Instance, Upsampling::Resize);
+        let worst = difference(&resized, [72, 212], 64);
+        assert!(worst < 1e-4, "resized: {worst}");
     }
 
     #[test]
     fn what_is_out_of_reach_changes_nothing() {
-        assert_eq!(KINDS.map(GeneratorKind::reach), [59, 83, 255, 511]);
-        for kind in KINDS {
-            let generator = small(kind, Norm::None);
-            let (unit, reach) = (kind.multiple_of(), kind.reach());
+        use Upsampling::{Resize, Transposed};
+        let reaches = |upsampling| KINDS.map(|kind| kind.reach(upsampling));
+        assert_eq!(reaches(Transposed), [59, 83, 255, 511]);
+        let resized = KINDS[..2].iter().map(|kind| (*kind, Resize));
+        for (kind, upsampling) in KINDS
+            .map(|kind| (kind, Transposed))
+            .into_iter()
+            .chain(resized)
+        {
+            let generator = built(kind, Norm::None, upsampling);
+            let (unit, reach) = (kind.multiple_of(), kind.reach(upsampling));
             let width = (2 * reach + 2 * unit).next_multiple_of(unit);
             let core = width / 2 / unit * unit;
             let size = [kind.at_least(), width];

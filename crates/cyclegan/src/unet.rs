@@ -1,23 +1,26 @@
 use nn::{
-    Activation, Conv2d, ConvTranspose2d, InstanceNorm, Module, Norm, Param, Sequential, Weights,
+    Activation, Conv2d, ConvTranspose2d, Dropout, Module, Norm, NormLayer, Param, ResizeConv2d,
+    Sequential, Weights,
 };
 use tensor::{Result, Tensor};
 
+use crate::Upsampling;
+use crate::generator::{DROPOUT, Make};
+
 /// pix2pix's U-Net (Isola et al., 2017) with `downs` downsamplings, built from the inside out.
-pub(crate) fn unet(
-    weights: &mut Weights<'_>,
-    norm: Norm,
-    ngf: usize,
-    downs: usize,
-) -> Result<Level> {
-    let mut level = Level::innermost(weights, norm, 8 * ngf)?;
+pub(crate) fn unet(weights: &mut Weights<'_>, make: Make, downs: usize) -> Result<Level> {
+    let ngf = make.ngf;
+    let mut level = Level::innermost(weights, make, 8 * ngf)?;
     for _ in 0..downs - 5 {
-        level = Level::between(weights, norm, [8 * ngf, 8 * ngf], level)?;
+        level = Level::between(weights, make, [8 * ngf, 8 * ngf], level)?;
+        if make.dropout {
+            level.model.push(Dropout(DROPOUT));
+        }
     }
     for outer in [4 * ngf, 2 * ngf, ngf] {
-        level = Level::between(weights, norm, [outer, 2 * outer], level)?;
+        level = Level::between(weights, make, [outer, 2 * outer], level)?;
     }
-    Level::outermost(weights, ngf, level)
+    Level::outermost(weights, make, level)
 }
 
 /// One level: down, the levels inside, up, and (but for the outermost) joined with its input.
@@ -29,20 +32,15 @@ pub(crate) struct Level {
 const LEAKY: Activation = Activation::LeakyRelu(0.2);
 
 impl Level {
-    fn innermost(weights: &mut Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
+    fn innermost(weights: &mut Weights<'_>, make: Make, channels: usize) -> Result<Self> {
+        let norm = make.norm;
         let mut model = Sequential::new();
         model.push(LEAKY);
-        model.push(Conv2d::new(weights, [channels, channels], 4, 2, 1)?);
+        let through = [channels, channels];
+        model.push(Conv2d::new(weights, through, 4, 2, 1)?.before(norm));
         model.push(Activation::Relu);
-        model.push(ConvTranspose2d::new(
-            weights,
-            [channels, channels],
-            4,
-            2,
-            1,
-            0,
-        )?);
-        model.push(InstanceNorm::new(weights, norm, channels)?);
+        push_up(&mut model, weights, make, through, norm)?;
+        model.push(NormLayer::new(weights, norm, channels)?);
         Ok(Level {
             model,
             outermost: false,
@@ -51,43 +49,56 @@ impl Level {
 
     fn between(
         weights: &mut Weights<'_>,
-        norm: Norm,
+        make: Make,
         [outer, inner]: [usize; 2],
         inside: Level,
     ) -> Result<Self> {
+        let norm = make.norm;
         let mut model = Sequential::new();
         model.push(LEAKY);
-        model.push(Conv2d::new(weights, [outer, inner], 4, 2, 1)?);
-        model.push(InstanceNorm::new(weights, norm, inner)?);
+        model.push(Conv2d::new(weights, [outer, inner], 4, 2, 1)?.before(norm));
+        model.push(NormLayer::new(weights, norm, inner)?);
         model.push(inside);
         model.push(Activation::Relu);
-        model.push(ConvTranspose2d::new(
-            weights,
-            [2 * inner, outer],
-            4,
-            2,
-            1,
-            0,
-        )?);
-        model.push(InstanceNorm::new(weights, norm, outer)?);
+        push_up(&mut model, weights, make, [2 * inner, outer], norm)?;
+        model.push(NormLayer::new(weights, norm, outer)?);
         Ok(Level {
             model,
             outermost: false,
         })
     }
 
-    fn outermost(weights: &mut Weights<'_>, inner: usize, inside: Level) -> Result<Self> {
+    fn outermost(weights: &mut Weights<'_>, make: Make, inside: Level) -> Result<Self> {
+        let (inner, norm, [from, to]) = (make.ngf, make.norm, make.channels);
         let mut model = Sequential::new();
-        model.push(Conv2d::new(weights, [3, inner], 4, 2, 1)?);
+        model.push(Conv2d::new(weights, [from, inner], 4, 2, 1)?.before(norm));
         model.push(inside);
         model.push(Activation::Relu);
-        model.push(ConvTranspose2d::new(weights, [2 * inner, 3], 4, 2, 1, 0)?);
+        // No norm follows, so that it keeps its bias.
+        push_up(&mut model, weights, make, [2 * inner, to], Norm::None)?;
         model.push(Activation::Tanh);
         Ok(Level {
             model,
             outermost: true,
         })
     }
+}
+
+/// Appends what doubles the size, as the norm after it wants it.
+fn push_up(
+    model: &mut Sequential,
+    weights: &mut Weights<'_>,
+    make: Make,
+    channels: [usize; 2],
+    norm: Norm,
+) -> Result<()> {
+    match make.upsampling {
+        Upsampling::Transposed => {
+            model.push(ConvTranspose2d::new(weights, channels, 4, 2, 1, 0)?.before(norm));
+        }
+        Upsampling::Resize => model.push(ResizeConv2d::new(weights, channels)?.before(norm)),
+    }
+    Ok(())
 }
 
 impl Module for Level {

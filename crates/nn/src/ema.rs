@@ -1,20 +1,21 @@
 use tensor::{Result, no_grad};
 
-use crate::{Module, Param, parameters};
+use crate::module::tensors;
+use crate::{Module, Param};
 
 /// The exponential moving average of a network's parameters, in a second network of the same make. It varies
 /// less from step to step than the network in training, and is what pictures are made with (Yazıcı et al.,
 /// 2019).
 pub struct Ema {
     decay: f32,
-    /// The parameters in training, and their averages.
+    /// The network's tensors, and the average's.
     pairs: Vec<(Param, Param)>,
 }
 
 impl Ema {
     /// Has `average` follow `network`, to begin with what that is now. Each step `decay` of the average stays.
     pub fn new(decay: f32, network: &dyn Module, average: &dyn Module) -> Self {
-        let pairs = parameters(network).into_iter().zip(parameters(average));
+        let pairs = tensors(network).into_iter().zip(tensors(average));
         let ema = Ema {
             decay,
             pairs: pairs.collect(),
@@ -40,7 +41,12 @@ impl Ema {
         let new = 1.0 - f64::from(self.decay).min(warmed);
         no_grad(|| {
             self.pairs.iter().try_for_each(|(param, average)| {
-                average.set(&average.get().mix(&param.get(), new as f32)?);
+                let now = param.get();
+                average.set(&match param.is_trained() {
+                    true => average.get().mix(&now, new as f32)?,
+                    // Buffers are averages already.
+                    false => now,
+                });
                 Ok(())
             })
         })
@@ -53,7 +59,7 @@ mod tests {
     use tensor::{Device, Tensor};
 
     use super::*;
-    use crate::{Conv2d, Init, Weights};
+    use crate::{Conv2d, Init, Weights, parameters};
 
     #[test]
     fn averages_follow_the_recurrence() {

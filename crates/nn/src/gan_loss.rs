@@ -2,6 +2,8 @@ use serde::{Deserialize, Serialize};
 use tensor::ops::Loss;
 use tensor::{Result, Tensor};
 
+use crate::Activation;
+
 /// What a discriminator's answers are measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,6 +12,11 @@ pub enum GanMode {
     Lsgan,
     /// Binary cross-entropy of logits (Goodfellow et al., 2014).
     Vanilla,
+    /// The mean itself (Arjovsky, Chintala & Bottou, 2017), for which the discriminator needs a
+    /// [`gradient_penalty`](crate::gradient_penalty).
+    Wgangp,
+    /// max(0, 1 − answer) for real and max(0, 1 + answer) for fake; generators see the mean (Lim & Ye, 2017).
+    Hinge,
 }
 
 /// The adversarial loss of a discriminator's answers.
@@ -17,26 +24,51 @@ pub enum GanMode {
 pub struct GanLoss(pub GanMode);
 
 impl GanLoss {
-    /// How far `answers` are from saying "real" everywhere.
+    /// Of a generator, for the answers to its pictures.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn to_real(&self, answers: &Tensor) -> Result<Tensor> {
-        self.distance(answers, 1.0)
+    pub fn of_generator(&self, answers: &Tensor) -> Result<Tensor> {
+        match self.0 {
+            GanMode::Lsgan | GanMode::Vanilla => self.distance(answers, 1.0),
+            GanMode::Wgangp | GanMode::Hinge => answers.mean()?.scale(-1.0),
+        }
     }
 
-    /// How far `answers` are from saying "fake" everywhere.
+    /// Of a discriminator, for its answers to real pictures.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn to_fake(&self, answers: &Tensor) -> Result<Tensor> {
-        self.distance(answers, 0.0)
+    pub fn on_real(&self, answers: &Tensor) -> Result<Tensor> {
+        match self.0 {
+            GanMode::Lsgan | GanMode::Vanilla => self.distance(answers, 1.0),
+            GanMode::Wgangp => answers.mean()?.scale(-1.0),
+            GanMode::Hinge => {
+                let short = answers.scale_add(-1.0, 1.0)?;
+                short.activation(Activation::Relu)?.mean()
+            }
+        }
+    }
+
+    /// Of a discriminator, for its answers to fakes.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn on_fake(&self, answers: &Tensor) -> Result<Tensor> {
+        match self.0 {
+            GanMode::Lsgan | GanMode::Vanilla => self.distance(answers, 0.0),
+            GanMode::Wgangp => answers.mean(),
+            GanMode::Hinge => {
+                let short = answers.scale_add(1.0, 1.0)?;
+                short.activation(Activation::Relu)?.mean()
+            }
+        }
     }
 
     fn distance(&self, answers: &Tensor, label: f32) -> Result<Tensor> {
         let kind = match self.0 {
-            GanMode::Lsgan => Loss::Mse,
             GanMode::Vanilla => Loss::BceWithLogits,
+            _ => Loss::Mse,
         };
         answers.loss(
             kind,

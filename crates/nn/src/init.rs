@@ -59,6 +59,20 @@ impl Weights<'_> {
         Ok(Param::new(&Tensor::full([len], value, self.device)?))
     }
 
+    /// `len` factors, drawn from N(1, gain²).
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn around_one(&mut self, len: usize) -> Result<Param> {
+        let (device, gain) = (self.device, self.gain);
+        let values = || {
+            let mut values = self.normal([len, 1, 1, 1], gain);
+            values.iter_mut().for_each(|value| *value += 1.0);
+            values
+        };
+        Ok(Param::new(&Tensor::from_values([len], device, values)?))
+    }
+
     fn normal(&mut self, shape: [usize; 4], deviation: f32) -> Vec<f32> {
         let len = shape.iter().product();
         (0..len)

@@ -1,18 +1,21 @@
 use serde::{Deserialize, Serialize};
+use tensor::ops::Interpolation;
 use tensor::{Result, Tensor};
 
-use crate::{Activation, Module, Param, Weights, tiled};
+use crate::spectral::SpectralNorm;
+use crate::{Activation, BatchNorm, Module, Param, Weights, tiled, training};
 
-/// A convolution with its bias.
+/// A convolution, with its bias where it has one.
 pub struct Conv2d {
     weight: Param,
-    bias: Param,
+    bias: Option<Param>,
+    spectral: Option<SpectralNorm>,
     stride: usize,
     padding: usize,
 }
 
 impl Conv2d {
-    /// A `kernel`×`kernel` convolution from `channels[0]` to `channels[1]` channels.
+    /// A `kernel`×`kernel` convolution from `channels[0]` to `channels[1]` channels, with a bias.
     ///
     /// # Errors
     /// When the device has no room.
@@ -27,40 +30,104 @@ impl Conv2d {
         let weight = weights.weight([to, from, kernel, kernel])?;
         Ok(Conv2d {
             weight,
-            bias: weights.constant(to, 0.0)?,
+            bias: Some(weights.constant(to, 0.0)?),
+            spectral: None,
             stride,
             padding,
         })
+    }
+
+    /// The same with its weight divided by its largest singular value (Miyato et al., 2018).
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn spectral_norm(self, weights: &mut Weights<'_>) -> Result<Self> {
+        Ok(Conv2d {
+            spectral: Some(SpectralNorm::new(weights, &self.weight)?),
+            ..self
+        })
+    }
+
+    /// The same as a norm wants it before itself.
+    pub fn before(mut self, norm: Norm) -> Self {
+        self.bias = self.bias.filter(|_| norm.wants_bias());
+        self
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.get();
+        let weight = match &self.spectral {
+            Some(spectral) => spectral.apply(&weight)?,
+            None => weight,
+        };
         x.conv2d(
-            &self.weight.get(),
-            Some(&self.bias.get()),
+            &weight,
+            self.bias.as_ref().map(Param::get).as_ref(),
             self.stride,
             self.padding,
         )
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
-        visit(&format!("{prefix}weight"), &self.weight);
-        visit(&format!("{prefix}bias"), &self.bias);
+        // Under PyTorch's names.
+        let name = if self.spectral.is_some() {
+            "weight_orig"
+        } else {
+            "weight"
+        };
+        visit(&format!("{prefix}{name}"), &self.weight);
+        if let Some(bias) = &self.bias {
+            visit(&format!("{prefix}bias"), bias);
+        }
+        if let Some(spectral) = &self.spectral {
+            spectral.visit(prefix, visit);
+        }
     }
 }
 
-/// A transposed convolution with its bias.
+/// Nearest neighbours in place of each pixel and a 3×3 convolution: the upsampling that leaves no checkerboard
+/// (Odena, Dumoulin & Olah, 2016).
+pub struct ResizeConv2d(Conv2d);
+
+impl ResizeConv2d {
+    /// To twice the height and width, from `channels[0]` to `channels[1]` channels.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(weights: &mut Weights<'_>, channels: [usize; 2]) -> Result<Self> {
+        Ok(ResizeConv2d(Conv2d::new(weights, channels, 3, 1, 0)?))
+    }
+
+    /// The same as a norm wants it before itself.
+    pub fn before(self, norm: Norm) -> Self {
+        ResizeConv2d(self.0.before(norm))
+    }
+}
+
+impl Module for ResizeConv2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let larger = x.upsample(Interpolation::Nearest, 2)?;
+        self.0.forward(&larger.reflection_pad2d(1)?)
+    }
+
+    fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
+        self.0.visit(prefix, visit);
+    }
+}
+
+/// A transposed convolution, with its bias where it has one.
 pub struct ConvTranspose2d {
     weight: Param,
-    bias: Param,
+    bias: Option<Param>,
     stride: usize,
     padding: usize,
     output_padding: usize,
 }
 
 impl ConvTranspose2d {
-    /// A `kernel`×`kernel` transposed convolution from `channels[0]` to `channels[1]` channels.
+    /// A `kernel`×`kernel` transposed convolution from `channels[0]` to `channels[1]` channels, with a bias.
     ///
     /// # Errors
     /// When the device has no room.
@@ -74,7 +141,7 @@ impl ConvTranspose2d {
     ) -> Result<Self> {
         let [from, to] = channels;
         let weight = weights.weight([from, to, kernel, kernel])?;
-        let bias = weights.constant(to, 0.0)?;
+        let bias = Some(weights.constant(to, 0.0)?);
         Ok(ConvTranspose2d {
             weight,
             bias,
@@ -82,6 +149,12 @@ impl ConvTranspose2d {
             padding,
             output_padding,
         })
+    }
+
+    /// The same as a norm wants it before itself.
+    pub fn before(mut self, norm: Norm) -> Self {
+        self.bias = self.bias.filter(|_| norm.wants_bias());
+        self
     }
 }
 
@@ -96,7 +169,7 @@ impl Module for ConvTranspose2d {
         } = self;
         x.conv_transpose2d(
             &weight.get(),
-            Some(&bias.get()),
+            bias.as_ref().map(Param::get).as_ref(),
             *stride,
             *padding,
             *output_padding,
@@ -105,7 +178,9 @@ impl Module for ConvTranspose2d {
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         visit(&format!("{prefix}weight"), &self.weight);
-        visit(&format!("{prefix}bias"), &self.bias);
+        if let Some(bias) = &self.bias {
+            visit(&format!("{prefix}bias"), bias);
+        }
     }
 }
 
@@ -117,56 +192,75 @@ pub enum Norm {
     Instance,
     /// Instance norm with a factor and a summand a channel.
     InstanceAffine,
+    /// Batch norm, before which convolutions have no bias.
+    Batch,
     /// None. It keeps its place in the state dict's numbering.
     None,
+}
+
+impl Norm {
+    /// Whether what comes before has a bias: batch norm has one of its own.
+    fn wants_bias(self) -> bool {
+        self != Norm::Batch
+    }
 }
 
 /// The reference's eps.
 pub(crate) const EPS: f32 = 1e-5;
 
-/// Instance norm, with or without parameters, or its absence; an activation may follow.
-pub struct InstanceNorm {
-    norm: Norm,
-    affine: Option<(Param, Param)>,
+/// A normalisation, or its absence; an activation may follow.
+pub struct NormLayer {
+    kind: Kind,
     activation: Option<Activation>,
 }
 
-impl InstanceNorm {
+enum Kind {
+    /// With factor and summand where there are such.
+    Instance(Option<(Param, Param)>),
+    Batch(BatchNorm),
+    None,
+}
+
+impl NormLayer {
     /// The chosen normalisation of `channels` channels.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn new(weights: &Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
-        let affine = match norm {
-            Norm::InstanceAffine => Some((
+    pub fn new(weights: &mut Weights<'_>, norm: Norm, channels: usize) -> Result<Self> {
+        let kind = match norm {
+            Norm::Instance => Kind::Instance(None),
+            Norm::InstanceAffine => Kind::Instance(Some((
                 weights.constant(channels, 1.0)?,
                 weights.constant(channels, 0.0)?,
-            )),
-            Norm::Instance | Norm::None => None,
+            ))),
+            Norm::Batch => Kind::Batch(BatchNorm::new(weights, channels)?),
+            Norm::None => Kind::None,
         };
-        Ok(InstanceNorm {
-            norm,
-            affine,
+        Ok(NormLayer {
+            kind,
             activation: None,
         })
     }
 }
 
-impl Module for InstanceNorm {
+impl Module for NormLayer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if self.norm != Norm::None && tiled::under_way() {
-            return tiled::normalise(x, self.affine.as_ref(), self.activation);
-        }
-        let normed = match (&self.affine, self.norm, self.activation) {
-            (Some((gamma, beta)), _, _) => {
+        let normed = match (&self.kind, self.activation) {
+            (Kind::Instance(affine), activation) if tiled::under_way() => {
+                return tiled::normalise(x, affine.as_ref(), activation);
+            }
+            (Kind::Instance(Some((gamma, beta))), _) => {
                 x.instance_norm_affine(&gamma.get(), &beta.get(), EPS)?
             }
-            (None, Norm::None, _) => x.clone(),
-            (None, _, Some(Activation::Relu)) => return x.instance_norm_leaky_relu(EPS, 0.0),
-            (None, _, Some(Activation::LeakyRelu(slope))) => {
+            (Kind::Instance(None), Some(Activation::Relu)) => {
+                return x.instance_norm_leaky_relu(EPS, 0.0);
+            }
+            (Kind::Instance(None), Some(Activation::LeakyRelu(slope))) => {
                 return x.instance_norm_leaky_relu(EPS, slope);
             }
-            (None, _, _) => x.instance_norm(EPS)?,
+            (Kind::Instance(None), _) => x.instance_norm(EPS)?,
+            (Kind::Batch(batch), _) => batch.forward(x)?,
+            (Kind::None, _) => x.clone(),
         };
         match self.activation {
             Some(activation) => normed.activation(activation),
@@ -175,9 +269,13 @@ impl Module for InstanceNorm {
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
-        if let Some((gamma, beta)) = &self.affine {
-            visit(&format!("{prefix}weight"), gamma);
-            visit(&format!("{prefix}bias"), beta);
+        match &self.kind {
+            Kind::Instance(Some((gamma, beta))) => {
+                visit(&format!("{prefix}weight"), gamma);
+                visit(&format!("{prefix}bias"), beta);
+            }
+            Kind::Batch(batch) => batch.visit(prefix, visit),
+            Kind::Instance(None) | Kind::None => {}
         }
     }
 }
@@ -188,6 +286,18 @@ pub struct ReflectionPad2d(pub usize);
 impl Module for ReflectionPad2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.reflection_pad2d(self.0)
+    }
+}
+
+/// Leaves out values in training, with this probability.
+pub struct Dropout(pub f32);
+
+impl Module for Dropout {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match training::next_seed() {
+            Some(seed) => x.dropout(self.0, seed),
+            None => Ok(x.clone()),
+        }
     }
 }
 
@@ -208,8 +318,8 @@ impl Sequential {
 
     /// Appends a norm and the activation after it, computed in one where that is possible. Each keeps
     /// its index.
-    pub fn push_norm(&mut self, norm: InstanceNorm, activation: Activation) {
-        self.push(InstanceNorm {
+    pub fn push_norm(&mut self, norm: NormLayer, activation: Activation) {
+        self.push(NormLayer {
             activation: Some(activation),
             ..norm
         });

@@ -1,20 +1,42 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tensor::{Result, Shape, Tensor};
 
+use crate::training::Repeatable;
+
 /// A tensor that training replaces. Cloning copies the handle.
 #[derive(Clone)]
-pub struct Param(Arc<RwLock<Tensor>>);
+pub struct Param {
+    value: Arc<RwLock<Tensor>>,
+    trained: bool,
+}
 
 impl Param {
     /// A parameter with its first value.
     pub fn new(value: &Tensor) -> Self {
-        Param(Arc::new(RwLock::new(value.with_grad())))
+        Param {
+            value: Arc::new(RwLock::new(value.with_grad())),
+            trained: true,
+        }
     }
 
-    /// The value, which gradients can be asked for.
+    /// What belongs to a network and its state, but is not trained.
+    pub fn buffer(value: &Tensor) -> Self {
+        Param {
+            value: Arc::new(RwLock::new(value.detach())),
+            trained: false,
+        }
+    }
+
+    /// Whether gradients can be asked for.
+    pub fn is_trained(&self) -> bool {
+        self.trained
+    }
+
+    /// The value, which gradients can be asked for if it is trained.
     pub fn get(&self) -> Tensor {
-        self.0
+        self.value
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .clone()
@@ -23,11 +45,14 @@ impl Param {
     /// Replaces the value.
     pub fn set(&self, value: &Tensor) {
         let mut current = self
-            .0
+            .value
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         debug_assert_eq!(current.shape(), value.shape());
-        *current = value.with_grad();
+        *current = match self.trained {
+            true => value.with_grad(),
+            false => value.detach(),
+        };
     }
 
     /// The extents.
@@ -56,8 +81,15 @@ impl Module for tensor::ops::Activation {
     }
 }
 
-/// All parameters, in the order of construction.
+/// All parameters that are trained, in the order of construction.
 pub fn parameters(module: &dyn Module) -> Vec<Param> {
+    let mut all = tensors(module);
+    all.retain(Param::is_trained);
+    all
+}
+
+/// All parameters and buffers, in the order of construction.
+pub(crate) fn tensors(module: &dyn Module) -> Vec<Param> {
     let mut all = Vec::new();
     module.visit("", &mut |_, param| all.push(param.clone()));
     all
@@ -84,7 +116,13 @@ impl Module for Checkpointed {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let values: Vec<Tensor> = self.parameters.iter().map(Param::get).collect();
         let module = self.module.clone();
-        tensor::checkpoint(x, &values, move |x| module.forward(x))
+        let (begun, was_run) = (Repeatable::begin(), AtomicBool::new(false));
+        tensor::checkpoint(x, &values, move |x| {
+            match was_run.swap(true, Ordering::Relaxed) {
+                false => module.forward(x),
+                true => begun.again(|| module.forward(x)),
+            }
+        })
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {

@@ -83,14 +83,15 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
     };
     let config = Settings::resolve(None, &options)?.model;
     let mut model = CycleGan::new(&config, device)?;
-    let noise = cyclegan::noise(&config, device)?.to_precision(config.precision.of_pictures())?;
+    let [a, b] = cyclegan::noise(&config, device)?;
+    let a = a.to_precision(config.precision.of_pictures())?;
     // A step takes a picture of each domain, and counts as one, as progress does.
     let step = measure("training step", args.steps, config.batch, || {
-        model.step(&noise, &noise, config.learning_rate)?.read()?;
+        model.step(&a, &b, config.learning_rate)?.read()?;
         Ok(())
     })?;
     let translation = measure("translation", args.steps, config.batch, || {
-        no_grad(|| model.a_to_b().forward(&noise))?;
+        no_grad(|| model.a_to_b().forward(&a))?;
         Ok(device.synchronize()?)
     })?;
     let measurements = [step, translation];

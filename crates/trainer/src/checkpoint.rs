@@ -13,6 +13,7 @@ use nn::{CHECKSUM, StateDict, StateError, StateFile, StateReader, load_file};
 use tensor::Device;
 
 use crate::disk;
+use crate::rate::Rate;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
 
@@ -35,6 +36,8 @@ pub struct Header {
     pub pictures: u64,
     /// Steps that were passed over, or will be when they come, because they gave no finite numbers.
     pub passed_over: BTreeSet<u64>,
+    /// What the learning rate depends on beside the step.
+    pub rate: Rate,
     /// Which of a GPU's kernels were chosen by measurement.
     pub kernels: String,
     /// What it was computed on, for people.
@@ -151,6 +154,7 @@ impl Header {
             ("pictures", self.pictures.to_string()),
             ("passed_over", passed_over.join(",")),
             ("config", self.settings.to_toml()?),
+            ("rate", self.rate.to_json()?),
             ("kernels", self.kernels.clone()),
             ("device", self.device.clone()),
             ("fingerprint", self.fingerprint.clone()),
@@ -183,6 +187,11 @@ impl Header {
             steps: number(entry("steps")?)?,
             pictures: number(entry("pictures")?)?,
             passed_over: numbers.map(number).collect::<Result<_>>()?,
+            // Before there were other schedules than the linear one there was none.
+            rate: match metadata.get("rate") {
+                Some(rate) => Rate::from_json(rate)?,
+                None => Rate::default(),
+            },
             kernels: entry("kernels")?.clone(),
             device: entry("device")?.clone(),
             fingerprint: entry("fingerprint")?.clone(),

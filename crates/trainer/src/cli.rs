@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::amount::Memory;
 
@@ -69,6 +69,14 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style: Option<String>,
+    /// Which of the data's domains is the run's A: with BtoA trainB is, and trainA its B
+    #[arg(long, value_parser = PossibleValuesParser::new(["AtoB", "BtoA"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// Take only the first N pictures of each domain; 0: all
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_dataset_size: Option<usize>,
     /// Folder for the run's results [default: runs/PRESET, or the next free runs/PRESET-N]
     #[arg(long, value_name = "RUN")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,10 +128,25 @@ pub struct Options {
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<u64>,
-    /// Share of the run at its end over which the learning rate falls
+    /// How the learning rate falls: linear (over --decay), step (to a tenth every --lr-decay-iters), plateau
+    /// (to a fifth when the generators' objective stays as it is), cosine
+    #[arg(long, value_parser = PossibleValuesParser::new(["linear", "step", "plateau", "cosine"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_policy: Option<String>,
+    /// With --lr-policy step: epochs between falls, or steps where the run is given in steps
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_decay_iters: Option<u64>,
+    /// With --lr-policy linear: share of the run at its end over which the learning rate falls
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<f32>,
+    /// How pictures are brought to the size that training sees: resized to a square of --load-size, or to
+    /// that width in proportion, or not; then cropped to --size at random, or not
+    #[arg(long, value_parser = PossibleValuesParser::new(
+        ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<String>,
     /// Side of the pictures that training sees, in pixels
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +155,10 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_size: Option<usize>,
+    /// Take the pictures of both domains in the order of their names, instead of shuffled and at random
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial_batches: Option<bool>,
     /// Mirror pictures at random
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,6 +194,14 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 
+    /// Channels of domain A's pictures: 3, or 1 for shades of grey
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_nc: Option<usize>,
+    /// Channels of domain B's pictures
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_nc: Option<usize>,
     /// The generators' architecture
     #[arg(long, value_parser = PossibleValuesParser::new(
         ["resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256"]))]
@@ -176,6 +211,11 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ngf: Option<usize>,
+    /// How the generators come back to the pictures' size: transposed (convolutions), or resize (and
+    /// convolve), which leaves no checkerboard
+    #[arg(long, value_parser = PossibleValuesParser::new(["transposed", "resize"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upsampling: Option<String>,
     /// The discriminators' architecture
     #[arg(long, value_parser = PossibleValuesParser::new(["basic", "n_layers", "pixel"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,10 +228,18 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_layers: Option<usize>,
+    /// Divide the discriminators' weights by their largest singular values: steadier where they win
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spectral_norm: Option<bool>,
     /// Normalisation after convolutions
-    #[arg(long, value_parser = PossibleValuesParser::new(["instance", "instance_affine", "none"]))]
+    #[arg(long, value_parser = PossibleValuesParser::new(["instance", "instance_affine", "batch", "none"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm: Option<String>,
+    /// Have generators leave out half of the values between some layers in training
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<bool>,
     /// How weights are drawn
     #[arg(long, value_parser = PossibleValuesParser::new(
         ["normal", "xavier", "kaiming", "orthogonal"]))]
@@ -202,9 +250,17 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_gain: Option<f32>,
     /// Adversarial loss
-    #[arg(long, value_parser = PossibleValuesParser::new(["lsgan", "vanilla"]))]
+    #[arg(long, value_parser = PossibleValuesParser::new(["lsgan", "vanilla", "wgangp", "hinge"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gan_mode: Option<String>,
+    /// Weight of the gradient penalty, with --gan-mode wgangp
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_gp: Option<f32>,
+    /// Weight of the R1 penalty on how steep discriminators are at real pictures; 0: none
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_r1: Option<f32>,
     /// Weight of the cycle A → B → A
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -347,7 +403,7 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Direction {
     /// As photographs to drawings
     #[value(name = "AtoB")]

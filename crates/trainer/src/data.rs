@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{Config, Stage, Stream, rng};
+use cyclegan::{Config, Preprocess, Stage, Stream, rng};
 use images::{Affine, Jitter, RgbImage};
 use indicatif::ProgressBar;
 use rand::RngExt;
@@ -16,7 +17,9 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::cli::Direction;
 use crate::sample::Samples;
+use crate::settings::RunSettings;
 
 /// Pictures kept decoded, at their loading size; beyond, they are decoded each time.
 const CACHE_BYTES: usize = 2 << 30;
@@ -30,27 +33,37 @@ const STYLE: &str = "style-";
 /// The pictures of a data folder, by their paths.
 pub struct Pictures {
     folder: PathBuf,
-    /// Test pictures of domain B, if there are any.
-    test_b: PathBuf,
-    a: Vec<PathBuf>,
-    b: Vec<PathBuf>,
+    a: Folders,
+    b: Folders,
+}
+
+/// The pictures of a domain, by their paths.
+struct Folders {
+    train: Vec<PathBuf>,
+    /// The folder of its test pictures, if there is one.
+    test: PathBuf,
 }
 
 impl Pictures {
-    /// Lists `trainA` and `trainB` of a folder; of the latter one style, if it is named.
+    /// Lists `trainA` and `trainB` of a folder; of the latter one style, if the settings name it.
     ///
     /// # Errors
     /// When one is missing or empty, or there is no such style.
-    pub fn list(folder: &Path, style: &str) -> Result<Self> {
+    pub fn list(folder: &Path, settings: &RunSettings) -> Result<Self> {
         let list = |domain: &Path| {
-            images::list(domain).with_context(|| {
+            let mut all = images::list(domain).with_context(|| {
                 format!(
                     "{} can't be trained on (it must hold trainA and trainB, a folder of pictures \
                      each; `cargo xtask prepare-faces` makes such a set)",
                     folder.display()
                 )
-            })
+            })?;
+            if settings.max_dataset_size > 0 {
+                all.truncate(settings.max_dataset_size);
+            }
+            anyhow::Ok(all)
         };
+        let style = settings.style.as_str();
         let [mut train_b, mut test_b] = ["trainB", "testB"].map(|domain| folder.join(domain));
         if !style.is_empty() {
             check_style(&train_b, style)?;
@@ -58,17 +71,28 @@ impl Pictures {
                 domain.push(format!("{STYLE}{style}"));
             }
         }
+        let photographs = Folders {
+            train: list(&folder.join("trainA"))?,
+            test: folder.join("testA"),
+        };
+        let drawings = Folders {
+            train: list(&train_b)?,
+            test: test_b,
+        };
+        let (a, b) = match settings.direction {
+            Direction::AtoB => (photographs, drawings),
+            Direction::BtoA => (drawings, photographs),
+        };
         Ok(Pictures {
             folder: folder.to_owned(),
-            test_b,
-            a: list(&folder.join("trainA"))?,
-            b: list(&train_b)?,
+            a,
+            b,
         })
     }
 
     /// The numbers of pictures.
     pub fn lens(&self) -> [usize; 2] {
-        [self.a.len(), self.b.len()]
+        [self.a.train.len(), self.b.train.len()]
     }
 
     /// What tells these pictures from others: their numbers, and a digest of their names and contents.
@@ -87,7 +111,7 @@ impl Pictures {
             hash.update(content);
             Ok(hash.finalize().into())
         };
-        let files: Vec<&PathBuf> = self.a.iter().chain(&self.b).collect();
+        let files: Vec<&PathBuf> = self.a.train.iter().chain(&self.b.train).collect();
         let digests: Vec<[u8; 32]> = files.into_par_iter().map(digest).collect::<Result<_>>()?;
         let all = Sha256::digest(digests.concat());
         let hex: String = all[..8].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -96,22 +120,27 @@ impl Pictures {
     }
 
     /// Up to `count` pictures of each domain, evenly spread, as training would see their whole: resized
-    /// to `size`. From `testA` and `testB`, or from the training folders where those are not.
+    /// to the size of a configuration. From `testA` and `testB`, or from the training folders where those are
+    /// not.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn spread(&self, count: usize, size: usize) -> Result<[Vec<Vec<f32>>; 2]> {
-        let spread = |test: &Path, train: &[PathBuf]| -> Result<Vec<Vec<f32>>> {
-            let test = images::list(test);
-            let files = test.as_deref().unwrap_or(train);
+    pub fn spread(&self, count: usize, config: &Config) -> Result<[Vec<Vec<f32>>; 2]> {
+        let size = config.size as u32;
+        let spread = |domain: &Folders, channels: usize| -> Result<Vec<Vec<f32>>> {
+            let test = images::list(&domain.test);
+            let files = test.as_deref().unwrap_or(&domain.train);
             let count = count.min(files.len());
             let file = |i: usize| &files[i * files.len() / count];
             (0..count)
-                .map(|i| Ok(images::to_chw(&load(file(i), size as u32)?)))
+                .map(|i| {
+                    let picture = images::resize(&images::decode(file(i))?, size, size);
+                    Ok(images::to_chw(&picture, channels))
+                })
                 .collect()
         };
-        let test_a = self.folder.join("testA");
-        Ok([spread(&test_a, &self.a)?, spread(&self.test_b, &self.b)?])
+        let [a, b] = config.channels();
+        Ok([spread(&self.a, a)?, spread(&self.b, b)?])
     }
 }
 
@@ -147,7 +176,10 @@ fn check_style(domain: &Path, style: &str) -> Result<()> {
 struct Domain {
     files: Vec<PathBuf>,
     cache: Vec<OnceLock<RgbImage>>,
-    load_size: u32,
+    config: Config,
+    channels: usize,
+    /// Pixels of the largest.
+    largest: u64,
 }
 
 impl Domain {
@@ -155,10 +187,13 @@ impl Domain {
     ///
     /// # Errors
     /// When pictures can't be read.
-    fn open(files: &[PathBuf], load_size: usize, bar: &ProgressBar) -> Result<Self> {
-        let load_size = load_size as u32;
-        let bytes_each = 3 * (load_size * load_size) as usize;
-        let cached = CACHE_BYTES / bytes_each;
+    fn open(
+        files: &[PathBuf],
+        channels: usize,
+        config: &Config,
+        bar: &ProgressBar,
+    ) -> Result<Self> {
+        let (cached, largest) = (AtomicUsize::new(0), AtomicU64::new(0));
         let cache: Vec<OnceLock<RgbImage>> = files.iter().map(|_| OnceLock::new()).collect();
         bar.inc_length(files.len() as u64);
         let broken: Vec<String> = files
@@ -166,9 +201,16 @@ impl Domain {
             .enumerate()
             .filter_map(|(i, file)| {
                 bar.inc(1);
-                match load(file, load_size) {
-                    Ok(picture) if i < cached => cache[i].set(picture).err().map(|_| String::new()),
-                    Ok(_) => None,
+                match load(file, config) {
+                    Ok(picture) => {
+                        let bytes = picture.as_raw().len();
+                        largest.fetch_max(bytes as u64 / 3, Ordering::Relaxed);
+                        if cached.fetch_add(bytes, Ordering::Relaxed) + bytes <= CACHE_BYTES {
+                            // Nobody else has filled it.
+                            let _ = cache[i].set(picture);
+                        }
+                        None
+                    }
                     Err(error) => Some(error.to_string()),
                 }
             })
@@ -189,27 +231,32 @@ impl Domain {
         Ok(Domain {
             files: files.to_vec(),
             cache,
-            load_size,
+            config: config.clone(),
+            channels,
+            largest: largest.into_inner(),
         })
     }
 
-    /// Picture `i`, cropped, perhaps mirrored, and changed as the options say, as C×H×W values in
-    /// [−1, 1].
-    fn augmented(&self, i: usize, config: &Config, rng: &mut ChaCha8Rng) -> Result<Vec<f32>> {
+    /// Picture `i`, cropped, perhaps mirrored, and changed as the options say.
+    fn augmented(&self, i: usize, rng: &mut ChaCha8Rng) -> Result<RgbImage> {
+        let config = &self.config;
         let loaded;
         let picture = match self.cache[i].get() {
             Some(picture) => picture,
             None => {
-                loaded = load(&self.files[i], self.load_size)?;
+                loaded = load(&self.files[i], config)?;
                 &loaded
             }
         };
-        let room = self.load_size - config.size as u32;
-        let (x, y) = (rng.random_range(0..=room), rng.random_range(0..=room));
+        let whole = [picture.width(), picture.height()];
+        let size = match config.preprocess.crops() {
+            true => [config.size as u32; 2],
+            false => whole,
+        };
+        let [x, y] = [0, 1].map(|axis| rng.random_range(0..=whole[axis] - size[axis]));
         let mirrored = rng.random_bool(0.5) && config.flip;
-        let size = config.size as u32;
         let mut seen = if config.rotate == 0.0 && config.zoom == 0.0 {
-            let crop = images::crop(picture, x, y, size, size);
+            let crop = images::crop(picture, x, y, size[0], size[1]);
             match mirrored {
                 true => images::mirror(&crop),
                 false => crop,
@@ -218,7 +265,7 @@ impl Domain {
             let angle = f64::from(either_way(config.rotate, rng)).to_radians();
             let scale = f64::from(1.0 + either_way(config.zoom, rng));
             let frame = frame([x, y], size, mirrored, angle, scale);
-            images::warp(picture, &frame, [size, size])
+            images::warp(picture, &frame, size)
         };
         if config.jitter > 0.0 {
             let mut factor = || 1.0 + either_way(config.jitter, rng);
@@ -229,7 +276,7 @@ impl Domain {
             };
             seen = images::jitter(&seen, &factors);
         }
-        Ok(images::to_chw(&seen))
+        Ok(seen)
     }
 }
 
@@ -240,25 +287,67 @@ fn either_way(most: f32, rng: &mut ChaCha8Rng) -> f32 {
 
 /// Where in a picture the points of a crop at `corner` lie that is mirrored if asked for, and then turned
 /// by `angle` (radians) and scaled about its middle.
-fn frame(corner: [u32; 2], size: u32, mirrored: bool, angle: f64, scale: f64) -> Affine {
-    let half = f64::from(size) / 2.0;
-    let middle = corner.map(|at| f64::from(at) + half);
+fn frame(corner: [u32; 2], size: [u32; 2], mirrored: bool, angle: f64, scale: f64) -> Affine {
+    let half = size.map(|extent| f64::from(extent) / 2.0);
+    let middle = [0, 1].map(|axis| f64::from(corner[axis]) + half[axis]);
     let across = if mirrored { -1.0 } else { 1.0 };
-    Affine::similarity(1.0, 0.0, [-half, -half])
+    Affine::similarity(1.0, 0.0, half.map(|half| -half))
         .then(&Affine::similarity(1.0 / scale, -angle, [0.0, 0.0]))
         .then(&Affine([[across, 0.0, middle[0]], [0.0, 1.0, middle[1]]]))
 }
 
-fn load(file: &Path, side: u32) -> images::Result<RgbImage> {
-    Ok(images::resize(&images::decode(file)?, side, side))
+/// A picture as crops are taken from it.
+fn load(file: &Path, config: &Config) -> Result<RgbImage> {
+    let picture = images::decode(file)?;
+    let given = [picture.width(), picture.height()];
+    let [width, height] = loaded_size(given, config);
+    if config.preprocess.crops() && width.min(height) < config.size as u32 {
+        let ([w, h], size) = (given, config.size);
+        bail!(
+            "{} has {w}×{h} pixels, from which {size}×{size} can't be cropped: give a smaller --size or \
+             --preprocess resize_and_crop",
+            file.display()
+        );
+    }
+    Ok(match given == [width, height] {
+        true => picture,
+        false => images::resize(&picture, width, height),
+    })
+}
+
+/// Width and height that a picture of a width and height is brought to before it is cropped.
+fn loaded_size([width, height]: [u32; 2], config: &Config) -> [u32; 2] {
+    let (wide, size) = (config.load_size() as u32, config.size as u32);
+    let proportional = || {
+        let high = u64::from(wide) * u64::from(height) / u64::from(width.max(1));
+        high.min(16 * u64::from(wide)) as u32
+    };
+    // What is not cropped has to go through the generator.
+    let whole = |[width, height]: [u32; 2]| {
+        let (multiple, least) = (config.generator.multiple_of(), config.generator.at_least());
+        let rounded = |extent: u32| (extent as usize + multiple / 2) / multiple * multiple;
+        [width, height].map(|extent| rounded(extent).max(least) as u32)
+    };
+    match config.preprocess {
+        Preprocess::ResizeAndCrop => [wide, wide],
+        Preprocess::Crop => [width, height],
+        Preprocess::ScaleWidth => whole([wide, proportional()]),
+        Preprocess::ScaleWidthAndCrop => [wide, proportional().max(size)],
+        Preprocess::None => whole([width, height]),
+    }
 }
 
 /// Bytes of pictures that training on so many of each domain holds at the most: those kept decoded, the
 /// batches made ahead, and a sample sheet.
 pub fn memory(lens: [usize; 2], config: &Config) -> u64 {
     let pixels = |side: usize| 3 * (side * side) as u64;
+    let loaded = match config.preprocess {
+        Preprocess::ResizeAndCrop | Preprocess::ScaleWidthAndCrop => config.load_size(),
+        // As if none were larger.
+        Preprocess::Crop | Preprocess::ScaleWidth | Preprocess::None => config.size,
+    };
     let decoded = |len: usize| {
-        let all = len as u64 * pixels(config.load_size());
+        let all = len as u64 * pixels(loaded);
         all.min(CACHE_BYTES as u64)
     };
     let batch = 2 * 4 * config.batch as u64 * pixels(config.size);
@@ -274,43 +363,55 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Decodes pictures at a size.
+    /// Decodes pictures as a configuration asks for them.
     ///
     /// # Errors
     /// When some can't be read.
-    pub fn open(pictures: &Pictures, load_size: usize, bar: &ProgressBar) -> Result<Self> {
-        let open = |files: &[PathBuf]| {
-            Domain::open(files, load_size, bar)
+    pub fn open(pictures: &Pictures, config: &Config, bar: &ProgressBar) -> Result<Self> {
+        let open = |domain: &Folders, channels: usize| {
+            Domain::open(&domain.train, channels, config, bar)
                 .with_context(|| format!("{} can't be trained on", pictures.folder.display()))
         };
+        let [a, b] = config.channels();
         Ok(Dataset {
-            a: open(&pictures.a)?,
-            b: open(&pictures.b)?,
+            a: open(&pictures.a, a)?,
+            b: open(&pictures.b, b)?,
         })
     }
 
+    /// Pixels of the largest picture.
+    pub fn largest(&self) -> u64 {
+        self.a.largest.max(self.b.largest)
+    }
+
     /// The batch of a step, a function of seed and step alone: A in shuffled order, every picture
-    /// once before any comes again; B at random, as in the reference.
+    /// once before any comes again; B at random, as in the reference. Or both in order.
     fn batch(&self, stage: &Stage, step: u64) -> Result<Batch> {
         let config = &stage.config;
         let [len_a, len_b] = [&self.a, &self.b].map(|domain| domain.files.len());
         let mut rng = rng(config.seed, Stream::Data, step);
         let mut batch = Batch {
             step,
-            a: Vec::new(),
-            b: Vec::new(),
+            a: Seen::default(),
+            b: Seen::default(),
             files: Vec::new(),
         };
         for i in 0..config.batch as u64 {
             let index = stage.pictures_before(step) + i;
             let (round, place) = (index / len_a as u64, (index % len_a as u64) as usize);
-            let a = shuffled(config.seed, round, len_a)[place];
-            let b = rng.random_range(0..len_b);
+            let (a, b) = match config.serial_batches {
+                true => (place, (index % len_b as u64) as usize),
+                false => {
+                    let a = shuffled(config.seed, round, len_a)[place];
+                    (a, rng.random_range(0..len_b))
+                }
+            };
             batch
                 .files
                 .push([self.a.files[a].clone(), self.b.files[b].clone()]);
-            batch.a.extend(self.a.augmented(a, config, &mut rng)?);
-            batch.b.extend(self.b.augmented(b, config, &mut rng)?);
+            for (seen, domain, i) in [(&mut batch.a, &self.a, a), (&mut batch.b, &self.b, b)] {
+                seen.push(&domain.augmented(i, &mut rng)?, domain.channels);
+            }
         }
         Ok(batch)
     }
@@ -323,11 +424,27 @@ fn shuffled(seed: u64, round: u64, len: usize) -> Vec<usize> {
     order
 }
 
-/// Pictures of both domains, N×3×size×size each.
+/// Pictures of one size, as a network takes them.
+#[derive(Default)]
+pub struct Seen {
+    /// N×C×H×W
+    pub shape: [usize; 4],
+    pub values: Vec<f32>,
+}
+
+impl Seen {
+    fn push(&mut self, picture: &RgbImage, channels: usize) {
+        let [height, width] = [picture.height(), picture.width()].map(|extent| extent as usize);
+        self.shape = [self.shape[0] + 1, channels, height, width];
+        self.values.extend(images::to_chw(picture, channels));
+    }
+}
+
+/// Pictures of both domains.
 pub struct Batch {
     pub step: u64,
-    pub a: Vec<f32>,
-    pub b: Vec<f32>,
+    pub a: Seen,
+    pub b: Seen,
     /// Where they come from, pair by pair.
     pub files: Vec<[PathBuf; 2]>,
 }
@@ -390,18 +507,35 @@ mod tests {
         });
         let crop = images::crop(&picture, 11, 2, 16, 16);
         for (mirrored, expected) in [(false, crop.clone()), (true, images::mirror(&crop))] {
-            let still = frame([11, 2], 16, mirrored, 0.0, 1.0);
+            let still = frame([11, 2], [16; 2], mirrored, 0.0, 1.0);
             assert_eq!(images::warp(&picture, &still, [16, 16]), expected);
-            let moved = frame([11, 2], 16, mirrored, 0.4, 1.25);
+            let moved = frame([11, 2], [16; 2], mirrored, 0.4, 1.25);
             let [x, y] = moved.apply([8.0, 8.0]);
             assert!((x - 19.0).abs() < 1e-9 && (y - 10.0).abs() < 1e-9);
             assert!((moved.scale() - 0.8).abs() < 1e-9, "enlarged: less is seen");
         }
         // A quarter turn of what is seen, clockwise as rows go down.
-        let turned = frame([11, 2], 16, false, std::f64::consts::FRAC_PI_2, 1.0);
+        let turned = frame([11, 2], [16; 2], false, std::f64::consts::FRAC_PI_2, 1.0);
         let turned = images::warp(&picture, &turned, [16, 16]);
         assert_eq!(turned.get_pixel(15, 0), crop.get_pixel(0, 0));
         assert_eq!(turned.get_pixel(15, 15), crop.get_pixel(15, 0));
+    }
+
+    #[test]
+    fn pictures_are_brought_to_sizes_as_the_reference_does() {
+        let with = |preprocess| Config {
+            preprocess,
+            ..Config::preset(cyclegan::Preset::Paper)
+        };
+        let size = |preprocess, given| loaded_size(given, &with(preprocess));
+        assert_eq!(size(Preprocess::ResizeAndCrop, [640, 480]), [286, 286]);
+        assert_eq!(size(Preprocess::Crop, [640, 480]), [640, 480]);
+        // 286·480/640 = 214.5, below the crop; 286·800/640 = 357.5.
+        assert_eq!(size(Preprocess::ScaleWidthAndCrop, [640, 480]), [286, 256]);
+        assert_eq!(size(Preprocess::ScaleWidthAndCrop, [640, 800]), [286, 357]);
+        assert_eq!(size(Preprocess::ScaleWidth, [640, 480]), [288, 216]);
+        assert_eq!(size(Preprocess::None, [641, 482]), [640, 484]);
+        assert_eq!(size(Preprocess::None, [3, 5]), [8, 8]);
     }
 
     #[test]

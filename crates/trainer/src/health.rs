@@ -20,7 +20,7 @@ const MONOTONOUS: f32 = 0.03;
 /// What was noticed of a run. Each thing is said once, and again only when it had gone away.
 pub struct Health {
     /// The loss of a discriminator that guesses.
-    guessing: f32,
+    guessing: Option<f32>,
     /// Of D_A and D_B.
     discriminators: [Window; 2],
     inverted: [bool; 2],
@@ -43,8 +43,10 @@ impl Health {
     pub fn new(gan_mode: GanMode) -> Self {
         Health {
             guessing: match gan_mode {
-                GanMode::Lsgan => 0.25,
-                GanMode::Vanilla => std::f32::consts::LN_2,
+                GanMode::Lsgan => Some(0.25),
+                GanMode::Vanilla => Some(std::f32::consts::LN_2),
+                GanMode::Hinge => Some(1.0),
+                GanMode::Wgangp => None,
             },
             discriminators: Default::default(),
             inverted: [false; 2],
@@ -55,9 +57,12 @@ impl Health {
     /// Takes note of a step's losses.
     pub fn step(&mut self, losses: &Losses<f32>) -> Vec<String> {
         let mut said = Vec::new();
+        let Some(guessing) = self.guessing else {
+            return said;
+        };
         let each = [("D_A", "G_A", losses.D_A), ("D_B", "G_B", losses.D_B)];
         for ((d, g, loss), window) in each.into_iter().zip(&mut self.discriminators) {
-            let [sure, blind] = window.push(loss, self.guessing);
+            let [sure, blind] = window.push(loss, guessing);
             if sure {
                 said.push(format!(
                     "{d} tells every fake from a picture (its loss was {SURE} of a guess's or less for {WINDOW} \

@@ -13,6 +13,7 @@ mod health;
 mod history;
 mod interrupt;
 mod memory;
+mod rate;
 mod report;
 mod run_dir;
 mod runs;

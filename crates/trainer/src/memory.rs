@@ -281,9 +281,9 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     let device = devices::open(&run.device, run.autotune, "")?;
     let data = match run.data.as_os_str().is_empty() {
         true => demo::ensure(args.quiet)?,
-        false => run.data,
+        false => run.data.clone(),
     };
-    let pictures = Pictures::list(&data, &run.style)?;
+    let pictures = Pictures::list(&data, &run)?;
     let stages = model.stages(pictures.lens());
     let room = Room::of(&device)?;
     report::result(&format!("device      {device}"));

@@ -1,7 +1,7 @@
 //! Sample sheets: the same test pictures, there and back, as training goes on.
 
 use anyhow::Result;
-use cyclegan::CycleGan;
+use cyclegan::{Config, CycleGan};
 use images::{RgbImage, Sheet};
 use tensor::{Device, Tensor};
 
@@ -17,16 +17,22 @@ pub struct Samples {
     a: Vec<Vec<f32>>,
     b: Vec<Vec<f32>>,
     size: usize,
+    channels: [usize; 2],
 }
 
 impl Samples {
-    /// Picks pictures, to be shown at a size.
+    /// Picks pictures, to be shown at the size of a configuration.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn pick(pictures: &Pictures, size: usize) -> Result<Self> {
-        let [a, b] = pictures.spread(ROWS, size)?;
-        Ok(Samples { a, b, size })
+    pub fn pick(pictures: &Pictures, config: &Config) -> Result<Self> {
+        let [a, b] = pictures.spread(ROWS, config)?;
+        Ok(Samples {
+            a,
+            b,
+            size: config.size,
+            channels: config.channels(),
+        })
     }
 
     /// Bytes that sheets at a size take: the test pictures, what is shown of them, and the sheet.
@@ -51,11 +57,12 @@ impl Samples {
         let captions =
             ["real A", "fake B", "A again", "real B", "fake A", "B again"].map(String::from);
         let mut sheet = Sheet::new(6).scale(scale).captions(captions);
-        let (mut a_to_b, mut b_to_a) = (Pairs::default(), Pairs::default());
+        let pixels = self.size * self.size;
+        let (mut a_to_b, mut b_to_a) = (Pairs::new(pixels), Pairs::new(pixels));
         for (a, b) in self.a.iter().zip(self.b.iter().cycle()) {
-            let shape = [1, 3, self.size, self.size];
-            let real_a = Tensor::from_slice(a, shape, device)?;
-            let real_b = Tensor::from_slice(b, shape, device)?;
+            let [shape_a, shape_b] = self.channels.map(|c| [1, c, self.size, self.size]);
+            let real_a = Tensor::from_slice(a, shape_a, device)?;
+            let real_b = Tensor::from_slice(b, shape_b, device)?;
             let there = model.sample(&real_a, &real_b)?;
             let row = [
                 &real_a,
@@ -106,16 +113,25 @@ impl Statistics {
 }
 
 /// The brightness of pictures and of their translations.
-#[derive(Default)]
 struct Pairs {
+    /// Of each.
+    pixels: usize,
     pictures: Vec<Vec<f32>>,
     translations: Vec<Vec<f32>>,
 }
 
 impl Pairs {
+    fn new(pixels: usize) -> Self {
+        Pairs {
+            pixels,
+            pictures: Vec::new(),
+            translations: Vec::new(),
+        }
+    }
+
     fn push(&mut self, picture: &[f32], translation: &[f32]) {
-        self.pictures.push(brightness(picture));
-        self.translations.push(brightness(translation));
+        self.pictures.push(brightness(picture, self.pixels));
+        self.translations.push(brightness(translation, self.pixels));
     }
 
     /// Correlation and variety; none where pictures are flat or all the same.
@@ -130,14 +146,10 @@ impl Pairs {
 }
 
 /// The mean of three channels, one after another.
-fn brightness(chw: &[f32]) -> Vec<f32> {
-    let (r, gb) = chw.split_at(chw.len() / 3);
-    let (g, b) = gb.split_at(r.len());
-    r.iter()
-        .zip(g)
-        .zip(b)
-        .map(|((r, g), b)| (r + g + b) / 3.0)
-        .collect()
+fn brightness(chw: &[f32], pixels: usize) -> Vec<f32> {
+    let channels = chw.len() / pixels;
+    let at = |i: usize| chw[i..].iter().step_by(pixels).sum::<f32>() / channels as f32;
+    (0..pixels).map(at).collect()
 }
 
 /// Pearson's correlation; none for flat pictures.
@@ -180,7 +192,7 @@ mod tests {
                 .collect()
         };
         let of = |translate: &dyn Fn(&[f32]) -> Vec<f32>| {
-            let mut pairs = Pairs::default();
+            let mut pairs = Pairs::new(16);
             for picture in (0..3).map(picture) {
                 pairs.push(&picture, &translate(&picture));
             }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::cli::Options;
+use crate::cli::{Direction, Options};
 
 /// All settings of a run, as its `config.toml` holds them.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,10 @@ pub struct RunSettings {
     pub data: PathBuf,
     /// The style of the drawings to train on, a folder `style-NAME` in `trainB`; empty: all drawings.
     pub style: String,
+    /// Which of the data's domains is the run's A.
+    pub direction: Direction,
+    /// How many pictures of each domain are taken; 0: all.
+    pub max_dataset_size: usize,
     /// Empty: a free folder below `runs`.
     pub out: PathBuf,
     pub device: String,
@@ -64,6 +68,8 @@ impl RunSettings {
             preset,
             data: PathBuf::new(),
             style: String::new(),
+            direction: Direction::AtoB,
+            max_dataset_size: 0,
             out: PathBuf::new(),
             device: "best".into(),
             autotune: true,
@@ -193,10 +199,12 @@ impl Settings {
 /// Why an option can't change once a run has begun, if so.
 fn fixed(key: &str) -> Option<&'static str> {
     Some(match key {
-        "generator" | "ngf" | "discriminator" | "ndf" | "n_layers" | "norm" => {
+        "generator" | "ngf" | "discriminator" | "ndf" | "n_layers" | "norm" | "input_nc"
+        | "output_nc" | "dropout" | "upsampling" | "spectral_norm" => {
             "its weights belong to other networks. Begin a new run for that"
         }
         "init" | "init_gain" => "its weights were drawn when it began. Begin a new run for that",
+        "direction" => "its networks have learnt which domain is which. Begin a new run for that",
         "seed" => "the order of its pictures follows from it. Begin a new run for that",
         "gan_mode" => {
             "its discriminators have learnt to answer to the other loss. Begin a new run for that"

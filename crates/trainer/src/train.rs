@@ -15,10 +15,11 @@ use tensor::{Device, Tensor};
 
 use crate::checkpoint::{self, Checkpoint, Header};
 use crate::cli::TrainArgs;
-use crate::data::{Batch, Dataset, Loader, Pictures};
+use crate::data::{Batch, Dataset, Loader, Pictures, Seen};
 use crate::faults::{Fault, NotFinite};
 use crate::health::Health;
 use crate::history::History;
+use crate::rate::Rate;
 use crate::report::{self, Progress};
 use crate::run_dir::{Lines, Lock, RunDir};
 use crate::sample::{Samples, Statistics};
@@ -63,7 +64,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         true => demo::ensure(args.quiet)?,
         false => settings.run.data.clone(),
     };
-    let pictures = Pictures::list(&data, &settings.run.style)?;
+    let pictures = Pictures::list(&data, &settings.run)?;
     let fingerprint = pictures.fingerprint()?;
     let stages = settings.model.stages(pictures.lens());
     let total = stages.last().map_or(0, |stage| stage.end);
@@ -85,11 +86,24 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         None => (0, 0),
     };
     let left = left(&stages, steps, taken);
-    let planned = memory::check(&device, pictures.lens(), &left)?;
-    announce(&device, &pictures, &left, &planned, args.quiet)?;
-    // Pictures that can't be read should be found before anything is written.
     let present = left.first().context("the run has no steps")?;
-    let material = Material::open(&pictures, present, steps, args.quiet)?;
+    let open = || Material::open(&pictures, present, steps, args.quiet);
+    // Pictures that can't be read should be found before anything is written.
+    let (planned, material) = match present.config.preprocess.crops() {
+        true => {
+            let planned = memory::check(&device, pictures.lens(), &left)?;
+            announce(&device, &pictures, &left, &planned, args.quiet)?;
+            (planned, open()?)
+        }
+        // Only they tell how large they are.
+        false => {
+            let material = open()?;
+            let left = [material.as_large_as_any(present)];
+            let planned = memory::check(&device, pictures.lens(), &left)?;
+            announce(&device, &pictures, &left, &planned, args.quiet)?;
+            (planned, material)
+        }
+    };
     let Beginning {
         mut settings,
         changes,
@@ -235,6 +249,8 @@ fn left(stages: &[Stage], steps: u64, pictures: u64) -> Vec<Stage> {
 struct Material {
     loader: Loader,
     samples: Samples,
+    /// Pixels of the largest picture.
+    largest: u64,
 }
 
 impl Material {
@@ -244,12 +260,23 @@ impl Material {
             true => ProgressBar::hidden(),
             false => report::bar(0, "reading pictures"),
         };
-        let dataset = Dataset::open(pictures, stage.config.load_size(), &bar);
+        let dataset = Dataset::open(pictures, &stage.config, &bar);
         bar.finish_and_clear();
+        let dataset = dataset?;
         Ok(Material {
-            loader: Loader::start(dataset?, stage, first),
-            samples: Samples::pick(pictures, stage.config.size)?,
+            largest: dataset.largest(),
+            loader: Loader::start(dataset, stage, first),
+            samples: Samples::pick(pictures, &stage.config)?,
         })
+    }
+
+    /// The stage with a square as large as its largest picture, which is not cropped.
+    fn as_large_as_any(&self, stage: &Stage) -> Stage {
+        let mut stage = stage.clone();
+        let side = (self.largest as f64).sqrt().ceil() as usize;
+        stage.config.size = side.next_multiple_of(stage.config.generator.multiple_of());
+        stage.config.load_size = stage.config.size;
+        stage
     }
 }
 
@@ -279,12 +306,12 @@ fn announce(
         eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
         eprintln!("memory      {planned}");
     }
-    let noise = cyclegan::noise(config, device)?;
+    let [a, b] = cyclegan::noise(config, device)?;
     let mut each = Duration::ZERO;
     for _ in 0..2 {
         let begun = Instant::now();
         model
-            .step(&noise, &noise, config.learning_rate)?
+            .step(&a, &b, config.learning_rate)?
             .read()
             .context("a first step to measure with failed")?;
         each = begun.elapsed();
@@ -410,10 +437,12 @@ impl Run {
         self.dir.sweep();
         let mut model = CycleGan::new(&self.settings.model, &device)?;
         let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
+        let mut rate = Rate::default();
         if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {
             let Header { steps, .. } = checkpoint.header;
             model.load_state(&checkpoint.state(&device)?, steps)?;
             pictures = checkpoint.header.pictures;
+            rate = checkpoint.header.rate;
             passed_over.extend(checkpoint.header.passed_over);
         }
         let steps = model.steps();
@@ -424,6 +453,7 @@ impl Run {
             health: Health::new(self.settings.model.gan_mode),
             run: self,
             passed_over,
+            rate,
             model,
             device,
             unread: None,
@@ -456,6 +486,7 @@ struct Training<'a> {
     metrics: Lines,
     health: Health,
     passed_over: BTreeSet<u64>,
+    rate: Rate,
     /// What the last step gave, which is read when the next is on its way.
     unread: Option<Unread>,
     /// Steps skipped or passed over since the last that was not.
@@ -485,7 +516,9 @@ impl Training<'_> {
                 Some(material) => material,
                 None => Material::open(&self.run.pictures, stage, steps, quiet)?,
             };
-            self.model.change_size(stage.config.size);
+            if stage.config.preprocess.crops() {
+                self.model.change_size(stage.config.size);
+            }
             if all > 1 {
                 // Buffers of another stage's sizes are of no use.
                 self.device.trim()?;
@@ -515,6 +548,7 @@ impl Training<'_> {
         let Material {
             mut loader,
             samples,
+            ..
         } = material;
         if self.model.steps() == 0 {
             self.sample(&samples)?;
@@ -579,6 +613,7 @@ impl Training<'_> {
             steps,
             pictures: stage.pictures_before(steps),
             passed_over: self.passed_over.clone(),
+            rate: self.rate.clone(),
             kernels: self.device.choices(),
             device: self.device.to_string(),
             fingerprint: run.fingerprint.clone(),
@@ -592,10 +627,10 @@ impl Training<'_> {
 
     fn step(&mut self, stage: &Stage, batch: Batch) -> Result<()> {
         let config = &stage.config;
-        let shape = [config.batch, 3, config.size, config.size];
-        let learning_rate = config.learning_rate_at(batch.step, self.run.pictures.lens());
-        let real_a = Tensor::from_slice(&batch.a, shape, &self.device)?;
-        let real_b = Tensor::from_slice(&batch.b, shape, &self.device)?;
+        let domains = self.run.pictures.lens();
+        let learning_rate = self.rate.at(batch.step, config, domains);
+        let tensor = |seen: &Seen| Tensor::from_slice(&seen.values, seen.shape, &self.device);
+        let (real_a, real_b) = (tensor(&batch.a)?, tensor(&batch.b)?);
         let scales = self.model.loss_scales();
         let outcome = self.model.step(&real_a, &real_b, learning_rate)?;
         let outcome = outcome.read_later()?;
@@ -682,6 +717,7 @@ impl Training<'_> {
             line.insert(name.into(), value.into());
         }
         disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))?;
+        self.rate.recorded(unread.step, &outcome.losses);
         let mut noticed = self.health.step(&outcome.losses);
         noticed.extend(
             unread

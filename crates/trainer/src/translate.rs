@@ -37,6 +37,7 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         Direction::AtoB => model.a_to_b(),
         Direction::BtoA => model.b_to_a(),
     };
+    let [a, b] = checkpoint.header.settings.model.channels();
     fs::create_dir_all(&args.output).with_context(|| {
         format!(
             "the folder {} can't be made; give one that you may write to with --output",
@@ -54,6 +55,10 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
     };
     let translator = Translator {
         generator,
+        channels: match args.direction {
+            Direction::AtoB => a,
+            Direction::BtoA => b,
+        },
         config: &checkpoint.header.settings.model,
         device: &device,
         tile: args.tile.map(|tile| tile as usize),
@@ -141,6 +146,8 @@ impl std::fmt::Display for Interrupted {
 /// A generator, and how it is to go about pictures.
 struct Translator<'a> {
     generator: &'a Generator,
+    /// Of the pictures that it takes.
+    channels: usize,
     config: &'a Config,
     device: &'a Device,
     tile: Option<usize>,
@@ -185,9 +192,10 @@ impl Translator<'_> {
     }
 
     fn tensor(&self, picture: &RgbImage) -> Result<Tensor> {
-        let shape = [1, 3, picture.height() as usize, picture.width() as usize];
+        let [height, width] = [picture.height(), picture.width()].map(|extent| extent as usize);
+        let shape = [1, self.channels, height, width];
         Ok(Tensor::from_slice(
-            &images::to_chw(picture),
+            &images::to_chw(picture, self.channels),
             shape,
             self.device,
         )?)

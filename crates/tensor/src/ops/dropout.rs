@@ -68,7 +68,7 @@ impl Op for Dropout {
         let x = inputs[0].data;
         for_each_chunk(out.data, 1, |at, chunk| {
             for (i, (out, x)) in (at..).zip(chunk.iter_mut().zip(&x[at..])) {
-                let goes = pcg((i as u32).wrapping_add(seed)) < threshold;
+                let goes = pcg(pcg(i as u32).wrapping_add(seed)) < threshold;
                 *out = if goes { 0.0 } else { scale * x };
             }
         });
