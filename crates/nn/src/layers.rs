@@ -1,7 +1,12 @@
 use serde::{Deserialize, Serialize};
 use tensor::{Result, Tensor};
 
+use crate::graph::{Graph, Named, NotTraced, Operation, Value};
 use crate::{Activation, Module, Param, Weights, tiled};
+
+fn named(prefix: &str, name: &str, param: &Param) -> Named {
+    (format!("{prefix}{name}"), param.clone())
+}
 
 /// A convolution with its bias.
 pub struct Conv2d {
@@ -47,6 +52,16 @@ impl Module for Conv2d {
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         visit(&format!("{prefix}weight"), &self.weight);
         visit(&format!("{prefix}bias"), &self.bias);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let operation = Operation::Conv2d {
+            weight: named(prefix, "weight", &self.weight),
+            bias: named(prefix, "bias", &self.bias),
+            stride: self.stride,
+            padding: self.padding,
+        };
+        Ok(graph.push(operation, &[x]))
     }
 }
 
@@ -106,6 +121,17 @@ impl Module for ConvTranspose2d {
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         visit(&format!("{prefix}weight"), &self.weight);
         visit(&format!("{prefix}bias"), &self.bias);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let operation = Operation::ConvTranspose2d {
+            weight: named(prefix, "weight", &self.weight),
+            bias: named(prefix, "bias", &self.bias),
+            stride: self.stride,
+            padding: self.padding,
+            output_padding: self.output_padding,
+        };
+        Ok(graph.push(operation, &[x]))
     }
 }
 
@@ -180,6 +206,21 @@ impl Module for InstanceNorm {
             visit(&format!("{prefix}bias"), beta);
         }
     }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let affine = self
+            .affine
+            .as_ref()
+            .map(|(gamma, beta)| [named(prefix, "weight", gamma), named(prefix, "bias", beta)]);
+        let normed = match self.norm {
+            Norm::None => x,
+            _ => graph.push(Operation::InstanceNorm { affine, eps: EPS }, &[x]),
+        };
+        match &self.activation {
+            Some(activation) => activation.trace(prefix, graph, normed),
+            None => Ok(normed),
+        }
+    }
 }
 
 /// Reflection padding on all sides.
@@ -188,6 +229,10 @@ pub struct ReflectionPad2d(pub usize);
 impl Module for ReflectionPad2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.reflection_pad2d(self.0)
+    }
+
+    fn trace(&self, _: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        Ok(graph.push(Operation::ReflectionPad2d(self.0), &[x]))
     }
 }
 
@@ -229,5 +274,13 @@ impl Module for Sequential {
                 module.visit(&format!("{prefix}{i}."), visit);
             }
         }
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let modules = self.0.iter().enumerate();
+        let mut modules = modules.filter_map(|(i, module)| Some((i, module.as_ref()?)));
+        modules.try_fold(x, |x, (i, module)| {
+            module.trace(&format!("{prefix}{i}."), graph, x)
+        })
     }
 }

@@ -3,6 +3,7 @@
 
 mod adam;
 mod gan_loss;
+mod graph;
 mod init;
 mod layers;
 mod loss_scale;
@@ -13,6 +14,7 @@ mod tiled;
 
 pub use adam::{Adam, AdamConfig};
 pub use gan_loss::{GanLoss, GanMode};
+pub use graph::{Graph, Named, NotTraced, Operation, Step, Value};
 pub use init::{Init, Weights};
 pub use layers::{Conv2d, ConvTranspose2d, InstanceNorm, Norm, ReflectionPad2d, Sequential};
 pub use loss_scale::LossScale;
