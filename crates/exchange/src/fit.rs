@@ -50,8 +50,10 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
             GeneratorKind::Unet128,
         ],
     };
-    // Without any norm there are the same tensors as with norms that have none.
-    let norms = match asked.norm {
+    // Without any norm there are the same tensors as with norms that have none; our own files tell.
+    let told = || serde_json::from_value(weights.metadata.get("norm")?.as_str().into()).ok();
+    let norm = asked.norm.or_else(told);
+    let norms = match norm {
         Some(norm) => vec![norm],
         None => vec![Norm::Instance, Norm::InstanceAffine],
     };
@@ -71,7 +73,7 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
         .arrays
         .iter()
         .any(|array| array.name.ends_with("running_var"));
-    if tracks && asked.norm.is_none() && fitted.config.norm != Norm::Instance {
+    if tracks && norm.is_none() && fitted.config.norm != Norm::Instance {
         return Err(Misfit(
             "its norms have weights and running statistics, as batch norm has, which is not instance norm; \
              if they do normalise every picture by itself, say so by --norm instance_affine"

@@ -11,6 +11,7 @@ mod protobuf;
 pub mod pth;
 mod safe;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub struct Weights {
     /// Whether that is the order in which the network was built, as PyTorch's files have it. Safetensors files
     /// are sorted.
     pub in_order: bool,
+    /// What a safetensors file says beside its tensors.
+    pub metadata: HashMap<String, String>,
 }
 
 /// Why a file could not be read or written.
@@ -66,6 +69,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// It does not agree with its checksum.
+    #[error(transparent)]
+    State(#[from] nn::StateError),
+
     /// A layer that has no ONNX.
     #[error(transparent)]
     NotTraced(#[from] nn::NotTraced),
@@ -75,8 +82,8 @@ pub enum Error {
     Tensor(#[from] tensor::Error),
 }
 
-/// Reads a state dict from a file of PyTorch's, of either of its formats, or from a safetensors file, with or
-/// without our checksum. Which it is, is told by its content.
+/// Reads a state dict from a file of PyTorch's, of either of its formats, or from a safetensors file, which is held
+/// against our checksum where it has one. Which it is, is told by its content.
 ///
 /// PyTorch's files are pickles; only those of tensors alone are read, and nothing in them is run.
 ///
@@ -92,10 +99,14 @@ pub fn read(path: &Path) -> Result<Weights, Error> {
     let file = File::open(path).map_err(io_error)?;
     let mut file = file.take(MOST_BYTES + 1);
     file.read_to_end(&mut bytes).map_err(io_error)?;
-    read_bytes(&bytes).map_err(|reason| Error::Format {
+    let weights = read_bytes(&bytes).map_err(|reason| Error::Format {
         path: path.to_owned(),
         reason,
-    })
+    })?;
+    if weights.metadata.contains_key(nn::CHECKSUM) {
+        nn::StateReader::open(path)?.verify()?;
+    }
+    Ok(weights)
 }
 
 /// As [`read`], of what a file holds.

@@ -135,10 +135,10 @@ impl<'a> Pickle<'a> {
                     (Value::Str(name), Value::Tensor(tensor)) => {
                         tensors.push((name, self.view(tensor)?));
                     }
-                    (Value::Str(name), Value::Dict(_)) if path.len() + name.len() < 100 => {
-                        if seen.insert(value) {
-                            inside.push((join(&path, name), value));
-                        }
+                    (Value::Str(name), Value::Dict(_))
+                        if path.len() + name.len() < 100 && seen.insert(value) =>
+                    {
+                        inside.push((join(&path, name), value));
                     }
                     _ => {}
                 }

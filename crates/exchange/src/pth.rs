@@ -42,6 +42,9 @@ pub(crate) fn read_zip(bytes: &[u8]) -> Result<Weights, String> {
             error.to_string()
         )
     };
+    if promises_too_much(bytes) {
+        return Err("it says that it has more entries than it has room for".into());
+    }
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
     let mut entries = HashMap::new();
     for i in 0..archive.len() {
@@ -83,6 +86,22 @@ pub(crate) fn read_zip(bytes: &[u8]) -> Result<Weights, String> {
     let (pickle, _) = Pickle::read(entries[&format!("{root}data.pkl")])?;
     let storage = |key: &str| entries.get(&format!("{root}data/{key}")).copied();
     arrays(&the_network(pickle.dicts()?)?, bytes.len(), storage)
+}
+
+/// Whether a record of a large archive's end says that there are more entries than the archive has room for: the
+/// library makes room for them before it looks.
+fn promises_too_much(bytes: &[u8]) -> bool {
+    const LEAST_ENTRY: u64 = 46;
+    let len = bytes.len() as u64;
+    bytes.windows(40).any(|record| {
+        let number = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&record[at..at + 8]);
+            u64::from_le_bytes(number)
+        };
+        // Such bytes may be among the weights, but hardly with a length that could be one.
+        record.starts_with(b"PK\x06\x06") && number(4) <= len && number(32) > len / LEAST_ENTRY
+    })
 }
 
 /// Reads the format that PyTorch wrote until 1.6: four pickles (a magic number, a version, what machine it was,
@@ -176,6 +195,7 @@ fn arrays<'a>(
     Ok(Weights {
         arrays: arrays.collect::<Result<_, String>>()?,
         in_order: true,
+        metadata: HashMap::new(),
     })
 }
 

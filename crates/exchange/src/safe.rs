@@ -17,9 +17,9 @@ pub fn read(bytes: &[u8]) -> Result<Weights, String> {
     if !is_likely(bytes) {
         return Err("it is neither a file of PyTorch's (.pth) nor of safetensors".into());
     }
-    let file = SafeTensors::deserialize(bytes).map_err(|error| {
-        format!("{error}; it may have been damaged or cut short: copy it again")
-    })?;
+    let damaged = |error| format!("{error}; it may have been damaged or cut short: copy it again");
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let arrays = file.iter().map(|(name, tensor)| {
         let dtype = tensor.dtype();
         let kind = Kind::of_safetensors(dtype)
@@ -36,6 +36,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights, String> {
         false => Ok(Weights {
             arrays,
             in_order: false,
+            metadata: metadata.metadata().clone().unwrap_or_default(),
         }),
     }
 }

@@ -58,6 +58,12 @@ fn what_is_imported_translates_is_trained_on_and_exported_unchanged() {
     scratch.succeeds("export run --format pth --direction BtoA --output back.weights");
     assert_ne!(values(&scratch.path("back.weights")), imported);
 
+    // A network without norms has the same tensors as one with: the file tells.
+    scratch.succeeds(&import("plain.pth", "--norm none --output none"));
+    scratch.succeeds("export none --output none.safetensors");
+    let again = scratch.succeeds("import none.safetensors --config small.toml --output again");
+    assert!(stderr(&again).contains("norm none"), "{}", stderr(&again));
+
     let resumed = scratch.succeeds("--resume run --steps 2");
     assert!(
         !stderr(&resumed).contains("have changed"),
