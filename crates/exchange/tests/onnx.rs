@@ -1,5 +1,5 @@
 //! That a network's description does what the network does, and that ONNX files are built as they should be.
-//! `tests/onnx.py` runs such files.
+//! `tests/onnx_exports.py` runs such files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -2,7 +2,7 @@
 """Runs ONNX exports in onnxruntime and compares with what our own networks give: at most 1e-4 apart.
 
     pip install numpy safetensors onnx onnxruntime
-    python tests/onnx.py [RUN ...]
+    python tests/onnx_exports.py [RUN ...]
 
 Without runs it trains some for a step: every generator, with instance norm, with affine and with none.
 """
