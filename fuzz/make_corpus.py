@@ -7,6 +7,7 @@ Needs Pillow, numpy and OpenEXR. Files that the fuzzers found (found-*) are left
 import io
 import json
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -341,6 +342,117 @@ def states():
     put("checkpoint/bad-cut.safetensors", checkpoint(8)[:-5])
 
 
+# ---------------------------------------------------------------- weights
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    return b"J" + struct.pack("<i", value)
+
+
+def rebuilt(key="0", kind="FloatStorage", numel=2, offset=0, shape=(2,), strides=(1,), view=b""):
+    """The pickle of a tensor; `view` stands at the end of its storage's description."""
+    numbers = lambda values: b"(" + b"".join(map(number, values)) + b"t"
+    storage = text("storage") + b"ctorch\n" + kind.encode() + b"\n" + text(key) + text("cpu") + number(numel) + view
+    return (b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage + b"tQ" + number(offset) + numbers(shape) + numbers(strides)
+            + b"\x89ccollections\nOrderedDict\n)RtR")
+
+
+def state_dict(*tensors):
+    items = b"".join(text(f"t{i}") + tensor for i, tensor in enumerate(tensors))
+    return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
+
+
+def archive(pickle, *storages, compression=zipfile.ZIP_STORED, byteorder="little", root="archive"):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as entries:
+        put_in = lambda name, data: entries.writestr(zipfile.ZipInfo(f"{root}/{name}"), data, compress_type=compression)
+        put_in("data.pkl", pickle)
+        put_in("byteorder", byteorder)
+        for i, storage in enumerate(storages):
+            put_in(f"data/{i}", storage)
+    return file.getvalue()
+
+
+def legacy(pickle, *storages, little=b"\x88"):
+    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
+    machine = b"\x80\x02}(" + text("little_endian") + little + b"u."
+    keys = b"\x80\x02](" + b"".join(text(str(i)) for i in range(len(storages))) + b"e."
+    lengths = [struct.pack("<q", len(storage) // 4) + storage for storage in storages]
+    return magic + machine + pickle + keys + b"".join(lengths)
+
+
+def exchanged():
+    two = struct.pack("<2f", 1, -2)
+    good = state_dict(rebuilt())
+    put("pickle/seed-one.pkl", good)
+    put("pickle/seed-view.pkl", state_dict(rebuilt(view=b"(" + text("1") + number(0) + number(2) + b"t")))
+    put("pickle/seed-pairs.pkl", b"ccollections\nOrderedDict\n(]q\0(]q\1(U\x01aK\x05eetR.")
+    put("pickle/seed-inside.pkl", b"\x80\x02}(" + text("epoch") + b"K\x07" + text("net_g") + good[2:-1] + b"u.")
+    put("pickle/seed-itself.pkl", b"\x80\x02}q\0" + text("a") + b"h\0s.")
+    put("pickle/bad-system.pkl", b"\x80\x02cos\nsystem\n" + text("echo") + b"\x85R.")
+    put("pickle/bad-eval.pkl", b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93" + text("1") + b"\x85R.")
+    put("pickle/bad-object.pkl", b"\x80\x02ccollections\nOrderedDict\n)\x81.")
+    put("pickle/bad-build.pkl", b"\x80\x02ccollections\nOrderedDict\n}b.")
+    put("pickle/bad-class.pkl", state_dict(rebuilt(kind="ComplexFloatStorage")))
+    put("pickle/bad-cut.pkl", good[:-30])
+    put("pickle/bad-empty.pkl", b"")
+    put("pickle/bad-extent.pkl", state_dict(rebuilt(shape=(-1,))))
+    put("pickle/bad-length.pkl", b"\x80\x02\x8d" + b"\xff" * 8 + b"x.")
+    put("pickle/bad-line.pkl", b"\x80\x02cos")
+    put("pickle/bad-mark.pkl", b"\x80\x02N(0.")
+    put("pickle/bad-memo.pkl", b"\x80\x02h\x05.")
+    put("pickle/bad-rank.pkl", state_dict(rebuilt(shape=(1,) * 9, strides=(1,) * 9)))
+    put("pickle/bad-strides.pkl", state_dict(rebuilt(strides=(1, 1))))
+    put("pickle/bad-text.pkl", b"\x80\x02X\x02\0\0\0\xff\xff.")
+    put("pickle/bad-version.pkl", b"\x80\x09.")
+    put("pickle/bad-many.pkl", b"ccollections\nOrderedDict\nq\0(" + b"NN\x86" * 999 + b"lq\x01" + b"h\0h\x01\x85R" * 1500 + b".")
+
+    put("pth/seed-archive.pth", archive(good, two))
+    put("pth/seed-strided.pth", archive(state_dict(rebuilt(numel=6, shape=(3, 2), strides=(1, 3))), bytes(24)))
+    put("pth/seed-legacy.pth", legacy(good, two))
+    put("pth/seed-plain.safetensors", safetensors({"a": tensor([2], 0, 4, "BF16")}, bytes(4)))
+    put("pth/bad-empty.pth", b"")
+    put("pth/bad-nothing.pth", archive(b"\x80\x02}."))
+    put("pth/bad-system.pth", archive(b"\x80\x02cos\nsystem\n" + text("echo") + b"\x85R."))
+    put("pth/bad-cut.pth", archive(good, two)[:-30])
+    put("pth/bad-checksum.pth", archive(good, two).replace(two, two[::-1]))
+    put("pth/bad-compressed.pth", archive(good, bytes(1000), compression=zipfile.ZIP_DEFLATED))
+    put("pth/bad-big-endian.pth", archive(good, two, byteorder="big"))
+    put("pth/bad-no-storage.pth", archive(good))
+    put("pth/bad-short-storage.pth", archive(good, two[:4]))
+    put("pth/bad-past-end.pth", archive(state_dict(rebuilt(offset=1)), two))
+    put("pth/bad-stride.pth", archive(state_dict(rebuilt(strides=(2**31 - 1,))), two))
+    put("pth/bad-overflow.pth", archive(state_dict(rebuilt(shape=(2**31 - 1,) * 8, strides=(0,) * 8)), two))
+    put("pth/bad-expanded.pth", archive(state_dict(rebuilt(shape=(10**6,), strides=(0,))), two))
+    put("pth/bad-several.pth", archive(b"\x80\x02}(" + b"".join(text(name) + good[2:-1] for name in ["a", "b"]) + b"u.", two))
+    put("pth/bad-two-roots.pth", archive_of({"a/data.pkl": good, "b/data.pkl": good}))
+    put("pth/bad-no-pickle.pth", archive_of({"archive/x": b""}))
+    end = archive(good, two)
+    at = end.rindex(b"PK\5\6")
+    put("pth/bad-count.pth", end[:at + 8] + b"\xff\xff\xff\xff" + end[at + 12:])
+    record = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 10**6, 10**6, 2**40, 0)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, at, 1)
+    put("pth/bad-count-of-many.pth", end[:at] + record + locator + end[at:at + 8] + b"\xff" * 12 + end[at + 20:])
+    put("pth/bad-magic.pth", b"\x80\x02K\x01.")
+    put("pth/bad-legacy-big-endian.pth", legacy(good, two, little=b"\x89"))
+    put("pth/bad-legacy-cut.pth", legacy(good, two)[:-1])
+    put("pth/bad-legacy-length.pth", legacy(good, two)[:-16] + struct.pack("<q", -1) + two)
+    put("pth/bad-legacy-key.pth", legacy(good, two, two))
+    put("pth/bad-dtype.safetensors", safetensors({"a": tensor([2], 0, 2, "F8_E4M3")}, bytes(2)))
+    put("pth/bad-page.html", "<!doctype html>")
+
+
+def archive_of(entries):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        for name, data in entries.items():
+            zipped.writestr(zipfile.ZipInfo(name), data)
+    return file.getvalue()
+
+
 # ---------------------------------------------------------------- text
 
 def texts():
@@ -467,6 +579,6 @@ def texts():
     put("weights/bad-nested", b"[" * 5000)
 
 
-for make in [pngs, jpegs, gifs, webps, tiffs, exrs, icons, bmps, tgas, pnms, others, states, texts]:
+for make in [pngs, jpegs, gifs, webps, tiffs, exrs, icons, bmps, tgas, pnms, others, states, exchanged, texts]:
     CORPUS.mkdir(exist_ok=True)
     make()

@@ -4,6 +4,7 @@
 //! This crate re-exports the parts; each is documented where it lives.
 
 pub use cyclegan;
+pub use exchange;
 pub use faces;
 pub use gpu;
 pub use images;

@@ -13,13 +13,15 @@ use readers::Verdict;
 
 type Reader = fn(&[u8]) -> Verdict;
 
-const READERS: [(&str, Reader); 10] = [
+const READERS: [(&str, Reader); 12] = [
     ("checkpoint", readers::checkpoint),
     ("choices", readers::choices),
     ("image", readers::image),
     ("journal", readers::journal),
     ("manifest", readers::manifest),
     ("metrics", readers::metrics),
+    ("pickle", readers::pickle),
+    ("pth", readers::pth),
     ("settings", readers::settings),
     ("state", readers::state),
     ("strings", readers::strings),
@@ -263,6 +265,132 @@ const REFUSED: &[(&str, &str)] = &[
         "metrics/bad-step.jsonl",
         "201 bytes are cut off, the rest is gone on with",
     ),
+    ("pickle/bad-build.pkl", "attributes of what has none"),
+    (
+        "pickle/bad-class.pkl",
+        "\"torch.ComplexFloatStorage\", which is no part of a tensor",
+    ),
+    ("pickle/bad-cut.pkl", "its pickle ends too early"),
+    ("pickle/bad-empty.pkl", "its pickle ends too early"),
+    (
+        "pickle/bad-eval.pkl",
+        "\"builtins.eval\", which is no part of a tensor",
+    ),
+    ("pickle/bad-extent.pkl", "an extent of -1"),
+    ("pickle/bad-length.pkl", "its pickle ends too early"),
+    ("pickle/bad-line.pkl", "its pickle ends too early"),
+    (
+        "pickle/bad-many.pkl",
+        "a pickle of more than 1000000 values",
+    ),
+    (
+        "pickle/bad-mark.pkl",
+        "it takes values from its stack that are not there",
+    ),
+    (
+        "pickle/bad-memo.pkl",
+        "it refers to a value that it never made",
+    ),
+    (
+        "pickle/bad-object.pkl",
+        "an instruction that no state dict has (0x81)",
+    ),
+    ("pickle/bad-rank.pkl", "a tensor of 9 dimensions"),
+    (
+        "pickle/bad-strides.pkl",
+        "a tensor with more extents than strides, or fewer",
+    ),
+    (
+        "pickle/bad-system.pkl",
+        "\"os.system\", which is no part of a tensor",
+    ),
+    (
+        "pickle/bad-text.pkl",
+        "its pickle has text that is not UTF-8",
+    ),
+    ("pickle/bad-version.pkl", "a pickle of version 9"),
+    (
+        "pth/bad-big-endian.pth",
+        "it was written on a big-endian machine",
+    ),
+    ("pth/bad-checksum.pth", "Invalid checksum"),
+    (
+        "pth/bad-compressed.pth",
+        "its entry \"archive/data.pkl\" is compressed, which PyTorch's are not",
+    ),
+    (
+        "pth/bad-count-of-many.pth",
+        "more entries than it has room for",
+    ),
+    ("pth/bad-count.pth", "invalid Zip archive"),
+    ("pth/bad-cut.pth", "invalid Zip archive"),
+    (
+        "pth/bad-dtype.safetensors",
+        "a is stored as F8_E4M3, which can't be read",
+    ),
+    (
+        "pth/bad-empty.pth",
+        "it is neither a file of PyTorch's (.pth) nor of safetensors",
+    ),
+    (
+        "pth/bad-expanded.pth",
+        "t0 shares its storage with too many others",
+    ),
+    (
+        "pth/bad-legacy-big-endian.pth",
+        "it was written on a big-endian machine",
+    ),
+    ("pth/bad-legacy-cut.pth", "its storage \"0\" ends too early"),
+    (
+        "pth/bad-legacy-key.pth",
+        "its storage \"1\" belongs to no tensor",
+    ),
+    (
+        "pth/bad-legacy-length.pth",
+        "its storage \"0\" ends too early",
+    ),
+    (
+        "pth/bad-magic.pth",
+        "it is a pickle, but not one that torch.save wrote",
+    ),
+    (
+        "pth/bad-no-pickle.pth",
+        "it is a ZIP archive, but none of PyTorch's: there is no data.pkl",
+    ),
+    (
+        "pth/bad-no-storage.pth",
+        "t0 has no values: there is no storage \"0\"",
+    ),
+    ("pth/bad-nothing.pth", "there are no tensors in it"),
+    (
+        "pth/bad-overflow.pth",
+        "t0 reaches past the end of its storage",
+    ),
+    (
+        "pth/bad-page.html",
+        "it is neither a file of PyTorch's (.pth) nor of safetensors",
+    ),
+    (
+        "pth/bad-past-end.pth",
+        "t0 reaches past the end of its storage",
+    ),
+    (
+        "pth/bad-several.pth",
+        "it holds several networks, \"a\", \"b\"",
+    ),
+    (
+        "pth/bad-short-storage.pth",
+        "t0 has a storage that ends too early",
+    ),
+    (
+        "pth/bad-stride.pth",
+        "t0 reaches past the end of its storage",
+    ),
+    (
+        "pth/bad-system.pth",
+        "\"os.system\", which is no part of a tensor",
+    ),
+    ("pth/bad-two-roots.pth", "it has more than one data.pkl"),
     ("settings/bad-every.toml", "must be at least 1"),
     ("settings/bad-kind.toml", "expected usize in `ngf`"),
     (

@@ -65,6 +65,28 @@ pub fn state(data: &[u8]) -> Verdict {
     })
 }
 
+/// A pickle of tensors.
+pub fn pickle(data: &[u8]) -> Verdict {
+    // A byte may make a value, which takes fifty, in a list that grows by doubling; a million are allowed.
+    within(256 * data.len() + 16 * MIB, || {
+        exchange::readers::pickle(data)
+    })
+}
+
+/// A file of weights, as PyTorch, safetensors and we write them, and the networks that it may belong to.
+pub fn pth(data: &[u8]) -> Verdict {
+    within(512 * data.len() + 16 * MIB, || {
+        let weights = exchange::read_bytes(data)?;
+        let values: usize = weights.arrays.iter().map(|array| array.values.len()).sum();
+        assert!(values <= 2 * data.len(), "{values}");
+        // Hardly anything made at random fits; that it is told is enough.
+        let paper = Config::preset(Preset::Paper);
+        let _ = exchange::generator(&weights, &paper, exchange::Asked::default());
+        let _ = exchange::discriminator(&weights, &paper);
+        Ok(())
+    })
+}
+
 /// A checkpoint: a state file with a configuration and a step.
 pub fn checkpoint(data: &[u8]) -> Verdict {
     let file = Scratch::with("checkpoint.safetensors", data);

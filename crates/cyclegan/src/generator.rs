@@ -1,6 +1,6 @@
 use nn::{
-    Activation, Checkpointed, Conv2d, ConvTranspose2d, Dropout, Module, Norm, NormLayer, Param,
-    ReflectionPad2d, ResizeConv2d, Sequential, Weights,
+    Activation, Checkpointed, Conv2d, ConvTranspose2d, Dropout, Graph, Module, Norm, NormLayer,
+    NotTraced, Operation, Param, ReflectionPad2d, ResizeConv2d, Sequential, Value, Weights,
 };
 use tensor::{Result, Tensor};
 
@@ -103,6 +103,10 @@ impl Module for Generator {
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         self.network.visit(&format!("{prefix}model."), visit);
     }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        self.network.trace(&format!("{prefix}model."), graph, x)
+    }
 }
 
 /// Johnson et al.'s (2016) network: a 7×7 stem, two downsamplings, residual blocks, two upsamplings,
@@ -173,5 +177,11 @@ impl Module for ResidualBlock {
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         self.conv_block
             .visit(&format!("{prefix}conv_block."), visit);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let prefix = format!("{prefix}conv_block.");
+        let change = self.conv_block.trace(&prefix, graph, x)?;
+        Ok(graph.push(Operation::Add, &[x, change]))
     }
 }

@@ -1,6 +1,6 @@
 use nn::{
-    Activation, Conv2d, ConvTranspose2d, Dropout, Module, Norm, NormLayer, Param, ResizeConv2d,
-    Sequential, Weights,
+    Activation, Conv2d, ConvTranspose2d, Dropout, Graph, Module, Norm, NormLayer, NotTraced,
+    Operation, Param, ResizeConv2d, Sequential, Value, Weights,
 };
 use tensor::{Result, Tensor};
 
@@ -113,5 +113,13 @@ impl Module for Level {
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         self.model.visit(&format!("{prefix}model."), visit);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let up = self.model.trace(&format!("{prefix}model."), graph, x)?;
+        match self.outermost {
+            true => Ok(up),
+            false => Ok(graph.push(Operation::Concat, &[x, up])),
+        }
     }
 }

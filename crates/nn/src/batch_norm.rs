@@ -1,6 +1,7 @@
 use tensor::{Result, Tensor, no_grad};
 
-use crate::layers::EPS;
+use crate::graph::{Graph, NotTraced, Operation, Value};
+use crate::layers::{EPS, named};
 use crate::{Module, Param, Weights, training};
 
 /// Batch norm (Ioffe & Szegedy, 2015) with PyTorch's constants: in training with the mean and variance of each
@@ -29,6 +30,15 @@ impl BatchNorm {
             weight: weights.around_one(channels)?,
             bias: weights.constant(channels, 0.0)?,
         })
+    }
+
+    fn named(&self) -> [(&'static str, &Param); 4] {
+        [
+            ("weight", &self.weight),
+            ("bias", &self.bias),
+            ("running_mean", &self.running_mean),
+            ("running_var", &self.running_var),
+        ]
     }
 
     /// (x − mean)·(var + eps)^−½·weight + bias, with mean and variance of [1, C, 1, 1].
@@ -76,13 +86,13 @@ impl Module for BatchNorm {
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
-        for (name, param) in [
-            ("weight", &self.weight),
-            ("bias", &self.bias),
-            ("running_mean", &self.running_mean),
-            ("running_var", &self.running_var),
-        ] {
+        for (name, param) in self.named() {
             visit(&format!("{prefix}{name}"), param);
         }
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let tensors = self.named().map(|(name, param)| named(prefix, name, param));
+        Ok(graph.push(Operation::BatchNorm { tensors, eps: EPS }, &[x]))
     }
 }

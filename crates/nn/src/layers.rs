@@ -2,8 +2,13 @@ use serde::{Deserialize, Serialize};
 use tensor::ops::Interpolation;
 use tensor::{Result, Tensor};
 
+use crate::graph::{Graph, Named, NotTraced, Operation, Value};
 use crate::spectral::SpectralNorm;
 use crate::{Activation, BatchNorm, Module, Param, Weights, tiled, training};
+
+pub(crate) fn named(prefix: &str, name: &str, param: &Param) -> Named {
+    (format!("{prefix}{name}"), param.clone())
+}
 
 /// A convolution, with its bias where it has one.
 pub struct Conv2d {
@@ -85,6 +90,19 @@ impl Module for Conv2d {
             spectral.visit(prefix, visit);
         }
     }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        if self.spectral.is_some() {
+            return Err(NotTraced("Conv2d with spectral norm"));
+        }
+        let operation = Operation::Conv2d {
+            weight: named(prefix, "weight", &self.weight),
+            bias: self.bias.as_ref().map(|bias| named(prefix, "bias", bias)),
+            stride: self.stride,
+            padding: self.padding,
+        };
+        Ok(graph.push(operation, &[x]))
+    }
 }
 
 /// Nearest neighbours in place of each pixel and a 3×3 convolution: the upsampling that leaves no checkerboard
@@ -114,6 +132,12 @@ impl Module for ResizeConv2d {
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         self.0.visit(prefix, visit);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let larger = graph.push(Operation::UpsampleNearest(2), &[x]);
+        let padded = graph.push(Operation::ReflectionPad2d(1), &[larger]);
+        self.0.trace(prefix, graph, padded)
     }
 }
 
@@ -181,6 +205,17 @@ impl Module for ConvTranspose2d {
         if let Some(bias) = &self.bias {
             visit(&format!("{prefix}bias"), bias);
         }
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let operation = Operation::ConvTranspose2d {
+            weight: named(prefix, "weight", &self.weight),
+            bias: self.bias.as_ref().map(|bias| named(prefix, "bias", bias)),
+            stride: self.stride,
+            padding: self.padding,
+            output_padding: self.output_padding,
+        };
+        Ok(graph.push(operation, &[x]))
     }
 }
 
@@ -278,6 +313,23 @@ impl Module for NormLayer {
             Kind::Instance(None) | Kind::None => {}
         }
     }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let normed = match &self.kind {
+            Kind::Instance(affine) => {
+                let affine = affine.as_ref().map(|(gamma, beta)| {
+                    [named(prefix, "weight", gamma), named(prefix, "bias", beta)]
+                });
+                graph.push(Operation::InstanceNorm { affine, eps: EPS }, &[x])
+            }
+            Kind::Batch(batch) => batch.trace(prefix, graph, x)?,
+            Kind::None => x,
+        };
+        match &self.activation {
+            Some(activation) => activation.trace(prefix, graph, normed),
+            None => Ok(normed),
+        }
+    }
 }
 
 /// Reflection padding on all sides.
@@ -286,6 +338,10 @@ pub struct ReflectionPad2d(pub usize);
 impl Module for ReflectionPad2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.reflection_pad2d(self.0)
+    }
+
+    fn trace(&self, _: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        Ok(graph.push(Operation::ReflectionPad2d(self.0), &[x]))
     }
 }
 
@@ -298,6 +354,10 @@ impl Module for Dropout {
             Some(seed) => x.dropout(self.0, seed),
             None => Ok(x.clone()),
         }
+    }
+
+    fn trace(&self, _: &str, _: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        Ok(x)
     }
 }
 
@@ -339,5 +399,13 @@ impl Module for Sequential {
                 module.visit(&format!("{prefix}{i}."), visit);
             }
         }
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let modules = self.0.iter().enumerate();
+        let mut modules = modules.filter_map(|(i, module)| Some((i, module.as_ref()?)));
+        modules.try_fold(x, |x, (i, module)| {
+            module.trace(&format!("{prefix}{i}."), graph, x)
+        })
     }
 }

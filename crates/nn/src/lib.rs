@@ -5,6 +5,7 @@ mod adam;
 mod batch_norm;
 mod ema;
 mod gan_loss;
+mod graph;
 mod init;
 mod layers;
 mod loss_scale;
@@ -20,6 +21,7 @@ pub use adam::{Adam, AdamConfig};
 pub use batch_norm::BatchNorm;
 pub use ema::Ema;
 pub use gan_loss::{GanLoss, GanMode};
+pub use graph::{Graph, Named, NotTraced, Operation, Step, Value};
 pub use init::{Init, Weights};
 pub use layers::{
     Conv2d, ConvTranspose2d, Dropout, Norm, NormLayer, ReflectionPad2d, ResizeConv2d, Sequential,

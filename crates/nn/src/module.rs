@@ -3,6 +3,7 @@ use std::sync::{Arc, RwLock};
 
 use tensor::{Result, Shape, Tensor};
 
+use crate::graph::{Graph, NotTraced, Operation, Value};
 use crate::training::Repeatable;
 
 /// A tensor that training replaces. Cloning copies the handle.
@@ -73,11 +74,25 @@ pub trait Module: Send + Sync {
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         let _ = (prefix, visit);
     }
+
+    /// Appends what [`Module::forward`] does with `x` to a graph, and says what comes out; parameters go by
+    /// the names that [`Module::visit`] gives them. Exports are made of this.
+    ///
+    /// # Errors
+    /// When a layer does not say: the network can't be exported then.
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        let _ = (prefix, graph, x);
+        Err(NotTraced(std::any::type_name::<Self>()))
+    }
 }
 
 impl Module for tensor::ops::Activation {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.activation(*self)
+    }
+
+    fn trace(&self, _: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        Ok(graph.push(Operation::Activation(*self), &[x]))
     }
 }
 
@@ -127,5 +142,9 @@ impl Module for Checkpointed {
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
         self.module.visit(prefix, visit);
+    }
+
+    fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
+        self.module.trace(prefix, graph, x)
     }
 }

@@ -26,6 +26,10 @@ pub enum Command {
     Plan(Box<TrainArgs>),
     /// Translate pictures with a trained model
     Translate(TranslateArgs),
+    /// Make a run of generators that another program trained (.pth, .safetensors)
+    Import(ImportArgs),
+    /// Write a run's generator for other programs (.safetensors, .pth, .onnx)
+    Export(ExportArgs),
     /// List the devices that --device takes
     Devices,
     /// List runs: how far they are, and whether they go on
@@ -349,6 +353,59 @@ pub struct TranslateArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct ImportArgs {
+    /// The generator's weights: a .pth file of PyTorch's, or .safetensors. A folder: the reference's
+    /// latest_net_G_A.pth and latest_net_G_B.pth in it, with their discriminators, as far as there are any
+    #[arg(value_name = "FILE|DIR")]
+    pub file: PathBuf,
+    /// Its architecture [default: found by its tensors]
+    #[arg(long, value_parser = PossibleValuesParser::new(
+        ["resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256"]))]
+    pub generator: Option<String>,
+    /// What normalises in it [default: instance norm, with weights if it has some]
+    #[arg(long, value_parser = PossibleValuesParser::new(["instance", "instance_affine", "none"]))]
+    pub norm: Option<String>,
+    /// Which way it translates [default: AtoB, unless its name ends in net_G_B]
+    #[arg(long, value_enum)]
+    pub direction: Option<Direction>,
+    /// The weights of the generator of the other direction [default: a fresh one]
+    #[arg(long, value_name = "FILE")]
+    pub back: Option<PathBuf>,
+    /// Folder for the run
+    #[arg(long, alias = "out", value_name = "RUN")]
+    pub output: PathBuf,
+    /// TOML file with options for training on [default: the reference's]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The run's folder, or one of its checkpoints
+    pub run: PathBuf,
+    /// What to write [default: by the ending of --output]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// The generator of which direction
+    #[arg(long, value_enum, default_value = "AtoB")]
+    pub direction: Direction,
+    /// The file
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// A format that other programs read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tensors under the reference's names
+    Safetensors,
+    /// A state dict that PyTorch loads
+    Pth,
+    /// The network for ONNX runtimes
+    Onnx,
 }
 
 #[derive(Args)]

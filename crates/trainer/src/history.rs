@@ -49,6 +49,14 @@ impl History {
         )
     }
 
+    /// The run was made of what another program trained.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn imported(&mut self, networks: &[String]) -> Result<()> {
+        self.add("imported", json!({ "networks": networks }))
+    }
+
     /// Training goes on after something went wrong.
     ///
     /// # Errors

@@ -8,9 +8,11 @@ mod data;
 mod demo;
 mod devices;
 mod disk;
+mod export;
 mod faults;
 mod health;
 mod history;
+mod import;
 mod interrupt;
 mod memory;
 mod rate;
@@ -81,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Plan(args) => memory::run(&args),
         Command::Translate(args) => translate::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Runs(args) => runs::list(&args),
         Command::Keep(args) => runs::keep(&args),

@@ -96,6 +96,7 @@ fn state(run: &RunDir, last: Option<&Value>) -> String {
         Some("finished") => "finished".into(),
         Some("stopped") => "stopped".into(),
         Some("failed") => "failed".into(),
+        Some("imported") => "imported".into(),
         // Its end could not be written down any more.
         Some(_) => "broken off".into(),
         None => "unknown".into(),

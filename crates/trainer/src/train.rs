@@ -210,6 +210,10 @@ impl Beginning {
         fingerprint: &str,
         progress: &Progress,
     ) {
+        // One that was imported has not begun.
+        if header.steps == 0 {
+            return;
+        }
         if header.fingerprint != fingerprint {
             progress.say(&format!(
                 "the pictures have changed: {fingerprint} now, {} before; the run goes on with what is \
@@ -228,7 +232,10 @@ impl Beginning {
 }
 
 /// A path that means the same in another working folder. The empty one stays.
-fn absolute(path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it can't be one.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().is_empty() {
         return Ok(PathBuf::new());
     }
