@@ -13,14 +13,17 @@ mod health;
 mod history;
 mod interrupt;
 mod memory;
+mod pace;
 mod report;
 mod run_dir;
 mod runs;
 mod sample;
 mod settings;
+mod tensorboard;
 mod tiles;
 mod train;
 mod translate;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -82,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Translate(args) => translate::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Runs(args) => runs::list(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Report(args) => watch::report(&args),
         Command::Keep(args) => runs::keep(&args),
         Command::Devices => {
             devices::list();

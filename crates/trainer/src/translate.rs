@@ -153,44 +153,19 @@ impl Translator<'_> {
     /// and the result cut back.
     fn translate(&self, input: &Path, output: &Path) -> Result<()> {
         let picture = images::decode(input)?;
-        let fit = |side: u32| {
-            (side as usize)
-                .max(self.generator.at_least())
-                .next_multiple_of(self.generator.multiple_of())
-        };
-        let size = [fit(picture.height()), fit(picture.width())];
+        let size = fitted(self.generator, &picture);
         let core = match self.tile {
             Some(side) => tiles::given(self.generator, size, side),
             None => tiles::fitting(self.generator, self.config, size, self.device, self.memory)
                 .with_context(|| format!("{} can't be translated", input.display()))?,
         };
         match core {
-            None => Ok(images::save_png(output, &self.whole(&picture, size)?)?),
+            None => {
+                let whole = whole(self.generator, self.device, &picture, size)?;
+                Ok(images::save_png(output, &whole)?)
+            }
             Some(core) => self.in_tiles(&picture, &Tiling::new(self.generator, size, core), output),
         }
-    }
-
-    fn whole(&self, picture: &RgbImage, [height, width]: [usize; 2]) -> Result<RgbImage> {
-        let extended = images::extend(picture, width as u32, height as u32);
-        let input = self.tensor(&extended)?;
-        let output = no_grad(|| self.generator.forward(&input))?.to_vec()?;
-        let output = images::from_chw(&output, height, width)?;
-        Ok(images::crop(
-            &output,
-            0,
-            0,
-            picture.width(),
-            picture.height(),
-        ))
-    }
-
-    fn tensor(&self, picture: &RgbImage) -> Result<Tensor> {
-        let shape = [1, 3, picture.height() as usize, picture.width() as usize];
-        Ok(Tensor::from_slice(
-            &images::to_chw(picture),
-            shape,
-            self.device,
-        )?)
     }
 
     /// The same, tile by tile. A row of tiles is written as soon as it is done, so that the result is never in
@@ -204,7 +179,7 @@ impl Translator<'_> {
             if interrupt::is_requested() {
                 return Err(Interrupted.into());
             }
-            let pixels = self.tensor(&cut_out(picture, &tile.whole))?;
+            let pixels = tensor(&cut_out(picture, &tile.whole), self.device)?;
             let core = tiled.forward(tile, &pixels)?;
             // A GPU that is asked for one tile after the other would keep them all.
             self.device.synchronize()?;
@@ -242,6 +217,38 @@ impl Translator<'_> {
         bar.finish_and_clear();
         done
     }
+}
+
+/// The `[height, width]` to which a picture is extended, so that a generator takes it.
+pub fn fitted(generator: &Generator, picture: &RgbImage) -> [usize; 2] {
+    [picture.height(), picture.width()].map(|side| {
+        (side as usize)
+            .max(generator.at_least())
+            .next_multiple_of(generator.multiple_of())
+    })
+}
+
+/// Translates a picture in one piece, extended to `[height, width]`; the result is of its own size.
+///
+/// # Errors
+/// When the device fails.
+pub fn whole(
+    generator: &Generator,
+    device: &Device,
+    picture: &RgbImage,
+    [height, width]: [usize; 2],
+) -> Result<RgbImage> {
+    let extended = images::extend(picture, width as u32, height as u32);
+    let input = tensor(&extended, device)?;
+    let output = no_grad(|| generator.forward(&input))?.to_vec()?;
+    let output = images::from_chw(&output, height, width)?;
+    let (width, height) = picture.dimensions();
+    Ok(images::crop(&output, 0, 0, width, height))
+}
+
+fn tensor(picture: &RgbImage, device: &Device) -> Result<Tensor> {
+    let shape = [1, 3, picture.height() as usize, picture.width() as usize];
+    Ok(Tensor::from_slice(&images::to_chw(picture), shape, device)?)
 }
 
 /// An area of a picture, which may lie over its right and lower edge.
