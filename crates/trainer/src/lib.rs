@@ -63,12 +63,14 @@ pub mod readers {
         Checkpoint::of(file, &nn::StateReader::open(file)?).map(drop)
     }
 
-    /// Repairs the metrics of a run that has taken so many steps.
+    /// Reads the metrics of a run as its page does, then repairs them for one that has taken so many steps.
     ///
     /// # Errors
     /// When they can't be read or written.
     pub fn metrics(run: &Path, steps: u64) -> Result<()> {
-        RunDir::open(run)?.metrics(steps).map(drop)
+        let run = RunDir::open(run)?;
+        drop(crate::watch::read_all(&run));
+        run.metrics(steps).map(drop)
     }
 }
 

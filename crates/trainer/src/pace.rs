@@ -69,3 +69,34 @@ impl Pace {
         (self.last, self.steps, self.images) = (Instant::now(), 0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_was_done_since_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::at(folder.path());
+        let mut pace = Pace::open(&dir, 0).unwrap();
+        for step in 1..=9 {
+            pace.step(step, 4, &Device::Cpu);
+        }
+        assert_eq!(dir.last_pace(), None, "too early");
+        pace.last = pace.last.checked_sub(Duration::from_secs(10)).unwrap();
+        pace.step(10, 4, &Device::Cpu);
+        let line = dir.last_pace().unwrap();
+        assert_eq!(line["step"], 10);
+        let number = |key: &str| line[key].as_f64().unwrap();
+        assert!((0.5..1.0).contains(&number("steps_per_second")), "{line}");
+        let images = 4.0 * number("steps_per_second");
+        assert!(
+            (number("images_per_second") - images).abs() < 0.01,
+            "{line}"
+        );
+        assert!(number("memory") > 1e6, "{line}");
+        assert!(line.get("device_memory").is_none());
+        pace.step(11, 4, &Device::Cpu);
+        assert_eq!(dir.last_pace(), Some(line));
+    }
+}

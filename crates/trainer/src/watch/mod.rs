@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::{Semaphore, broadcast};
 
+pub use self::follower::read_all;
 pub use self::series::group;
 
 use self::follower::Follower;
