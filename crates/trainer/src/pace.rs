@@ -88,7 +88,7 @@ mod tests {
         let line = dir.last_pace().unwrap();
         assert_eq!(line["step"], 10);
         let number = |key: &str| line[key].as_f64().unwrap();
-        assert!((0.5..1.0).contains(&number("steps_per_second")), "{line}");
+        assert!((0.5..=1.0).contains(&number("steps_per_second")), "{line}");
         let images = 4.0 * number("steps_per_second");
         assert!(
             (number("images_per_second") - images).abs() < 0.01,
