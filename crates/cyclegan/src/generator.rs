@@ -9,6 +9,7 @@ use crate::{Config, GeneratorKind, Upsampling, unet};
 /// A generator: pictures of one domain in, of the other out, both in [−1, 1] and of one or three channels.
 pub struct Generator {
     network: Box<dyn Module>,
+    channels: [usize; 2],
     kind: GeneratorKind,
     upsampling: Upsampling,
     norm: Norm,
@@ -55,6 +56,7 @@ pub fn generator(
     };
     Ok(Generator {
         network,
+        channels,
         kind,
         upsampling: config.upsampling,
         norm,
@@ -71,6 +73,11 @@ fn boxed(module: impl Module + 'static, again: bool) -> Box<dyn Module> {
 }
 
 impl Generator {
+    /// Of the pictures that it takes, and of those that it makes.
+    pub fn channels(&self) -> [usize; 2] {
+        self.channels
+    }
+
     /// Sides of pictures must be multiples of this.
     pub fn multiple_of(&self) -> usize {
         self.kind.multiple_of()

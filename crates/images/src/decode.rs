@@ -39,11 +39,11 @@ pub fn decode_onto(path: &Path, background: Rgb<u8>) -> Result<RgbImage> {
     decode_bytes(path, read(path)?, background, MAX_BYTES)
 }
 
-/// As [`decode_onto`], of a file's bytes, where the pixels may take `most` bytes. For the fuzz targets.
+/// As [`decode_onto`], of a file's bytes, where the pixels may take `most` bytes; `path` is for messages, and
+/// for TGA.
 ///
 /// # Errors
 /// As [`decode`].
-#[doc(hidden)]
 pub fn decode_bytes(
     path: &Path,
     bytes: Vec<u8>,

@@ -1,7 +1,8 @@
 //! Pictures in and out, shared by data preparation and training.
 //!
 //! - [`list`] finds the pictures of a folder, [`decode`] reads one of any format as 8-bit RGB,
-//!   [`save_png`] writes one, [`save_png_rows`] one that is never in memory as a whole
+//!   [`save_png`] writes one, [`save_png_rows`] one that is never in memory as a whole;
+//!   [`encode_png`] and [`encode_jpeg`] make bytes
 //! - [`resize`] and [`resize_f32`] are bicubic with antialiasing, as Pillow's and PyTorch's are
 //! - [`warp`] takes pixels from anywhere: turned, scaled, moved
 //! - [`jitter`] changes brightness, contrast and saturation
@@ -10,6 +11,7 @@
 //! - [`Sheet`] lays pictures out in a grid, to be looked at
 
 mod decode;
+mod encode;
 mod error;
 mod exr;
 mod jitter;
@@ -22,9 +24,8 @@ mod sheet;
 mod transform;
 mod warp;
 
-#[doc(hidden)]
-pub use decode::decode_bytes;
-pub use decode::{MAX_BYTES, MAX_SIDE, decode, decode_onto};
+pub use decode::{MAX_BYTES, MAX_SIDE, decode, decode_bytes, decode_onto};
+pub use encode::{encode_jpeg, encode_png};
 pub use error::Error;
 pub use image::{Rgb, RgbImage};
 pub use jitter::{Jitter, jitter};

@@ -27,6 +27,12 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// The space between pictures unless told otherwise, in pixels of the sheet.
+    pub const GAP: u32 = 4;
+
+    /// What captions take above the first gap, with gaps of [`Sheet::GAP`].
+    pub const CAPTION: u32 = GLYPH + Self::GAP;
+
     /// An empty sheet of so many columns (at least one), on white, with gaps of 4 pixels.
     pub fn new(columns: usize) -> Self {
         Self {
@@ -35,7 +41,7 @@ impl Sheet {
             captions: Vec::new(),
             labels: Vec::new(),
             scale: 1,
-            gap: 4,
+            gap: Self::GAP,
             background: Rgb([255; 3]),
         }
     }

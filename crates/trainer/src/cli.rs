@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -34,6 +35,10 @@ pub enum Command {
     Devices,
     /// List runs: how far they are, and whether they go on
     Runs(RunsArgs),
+    /// Show a run in a browser while it trains, and translate pictures with it
+    Watch(WatchArgs),
+    /// Write the page that `watch` shows into a file that needs nothing else
+    Report(ReportArgs),
     /// Mark a checkpoint, so that it is kept when newer ones come
     Keep(KeepArgs),
     /// Measure training steps and translation: how long would this machine take?
@@ -117,6 +122,11 @@ pub struct Options {
     #[arg(long, value_parser = PossibleValuesParser::new(["skip", "rollback", "stop"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_nan: Option<String>,
+    /// Write event files for TensorBoard into RUN/tensorboard: every step's numbers, and the sample sheets
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensorboard: Option<bool>,
 
     /// Train the same networks on small pictures first and on larger ones later: SIZE:STEPS or
     /// SIZE:STEPS:BATCH for each stage, as in 64:4000,128:4000,256:8000. Stands for --steps and --epochs;
@@ -422,6 +432,30 @@ pub struct KeepArgs {
     /// The checkpoint after so many steps [default: the newest]
     #[arg(long, value_name = "N")]
     pub step: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct WatchArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// The port to listen on; 0: one that the system chooses [default: 6116, or the next free one]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// The address to listen on. With another than 127.0.0.1 everybody who reaches it sees the run
+    #[arg(long, value_name = "A", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// What pictures are translated on, as in training; the processor leaves a GPU to the trainer
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// The file [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Args)]

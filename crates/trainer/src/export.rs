@@ -30,10 +30,9 @@ pub fn run(args: &ExportArgs) -> Result<Ending> {
     };
     let model = CycleGan::new(&config, &Device::Cpu)?;
     model.load_networks(&checkpoint.state(&Device::Cpu)?)?;
-    let [a, b] = config.channels();
-    let (generator, channels) = match args.direction {
-        Direction::AtoB => (model.a_to_b(), [a, b]),
-        Direction::BtoA => (model.b_to_a(), [b, a]),
+    let generator = match args.direction {
+        Direction::AtoB => model.a_to_b(),
+        Direction::BtoA => model.b_to_a(),
     };
     let metadata = metadata(&checkpoint.header, args.direction);
     match format {
@@ -43,7 +42,9 @@ pub fn run(args: &ExportArgs) -> Result<Ending> {
             save_file(&args.output, &state_dict(generator, ""), metadata)?;
         }
         Format::Pth => exchange::pth::write(&args.output, generator)?,
-        Format::Onnx => exchange::onnx::write(&args.output, generator, channels, &metadata)?,
+        Format::Onnx => {
+            exchange::onnx::write(&args.output, generator, generator.channels(), &metadata)?
+        }
     }
     eprintln!(
         "wrote the generator {} after {} steps to {}",

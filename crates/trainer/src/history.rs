@@ -93,7 +93,7 @@ impl History {
 }
 
 /// The time as people and programs read it, of a clock that may be wrong.
-fn now() -> String {
+pub fn now() -> String {
     const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -15,15 +15,18 @@ mod history;
 mod import;
 mod interrupt;
 mod memory;
+mod pace;
 mod rate;
 mod report;
 mod run_dir;
 mod runs;
 mod sample;
 mod settings;
+mod tensorboard;
 mod tiles;
 mod train;
 mod translate;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -63,12 +66,14 @@ pub mod readers {
         Checkpoint::of(file, &nn::StateReader::open(file)?).map(drop)
     }
 
-    /// Repairs the metrics of a run that has taken so many steps.
+    /// Reads the metrics of a run as its page does, then repairs them for one that has taken so many steps.
     ///
     /// # Errors
     /// When they can't be read or written.
     pub fn metrics(run: &Path, steps: u64) -> Result<()> {
-        RunDir::open(run)?.metrics(steps).map(drop)
+        let run = RunDir::open(run)?;
+        drop(crate::watch::read_all(&run));
+        run.metrics(steps).map(drop)
     }
 }
 
@@ -87,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Runs(args) => runs::list(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Report(args) => watch::report(&args),
         Command::Keep(args) => runs::keep(&args),
         Command::Devices => {
             devices::list();

@@ -66,12 +66,16 @@ fn system() -> (u64, u64) {
     let free = limits.map_or(free, |limits| {
         free.min(limits.total_memory.saturating_sub(limits.rss))
     });
-    let program = sysinfo::get_current_pid().ok().and_then(|pid| {
-        let memory = ProcessRefreshKind::nothing().with_memory();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
-        Some(system.process(pid)?.memory())
-    });
-    (free, program.unwrap_or(0))
+    (free, resident().unwrap_or(0))
+}
+
+/// Bytes of memory that the program has now.
+pub fn resident() -> Option<u64> {
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new();
+    let memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
+    Some(system.process(pid)?.memory())
 }
 
 /// What [`STATED`] says.

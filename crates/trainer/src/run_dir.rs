@@ -1,8 +1,11 @@
-//! A run's folder: `config.toml`, `history.jsonl`, `metrics.jsonl`, `samples/`, `checkpoints/`, `lock`.
+//! A run's folder: `config.toml`, `history.jsonl`, `metrics.jsonl`, `pace.jsonl`, `samples/`, `checkpoints/`,
+//! `report.html`, `tensorboard/`, `lock`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cyclegan::Preset;
@@ -97,6 +100,28 @@ impl RunDir {
         self.0.join("checkpoints")
     }
 
+    pub fn metrics_file(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    pub fn pace_file(&self) -> PathBuf {
+        self.0.join("pace.jsonl")
+    }
+
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("tensorboard")
+    }
+
+    /// The folder, whatever is in it. For tests.
+    #[cfg(test)]
+    pub fn at(path: &Path) -> Self {
+        RunDir(path.to_owned())
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.0.join("lock")
     }
@@ -119,7 +144,15 @@ impl RunDir {
                     path.display()
                 )
             })?;
-        match file.try_lock() {
+        // Who only asks whether it is held holds it for a moment.
+        let mut tried = file.try_lock();
+        for _ in 0..3 {
+            if let Err(TryLockError::WouldBlock) = tried {
+                thread::sleep(Duration::from_millis(20));
+                tried = file.try_lock();
+            }
+        }
+        match tried {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -174,9 +207,15 @@ impl RunDir {
     /// # Errors
     /// When the file can't be read or written.
     pub fn metrics(&self, steps: u64) -> Result<Lines> {
-        Lines::open(&self.0.join("metrics.jsonl"), |line| {
-            line["step"].as_u64().is_some_and(|step| step <= steps)
-        })
+        Lines::open(&self.metrics_file(), up_to(steps))
+    }
+
+    /// The same of its times.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn pace(&self, steps: u64) -> Result<Lines> {
+        Lines::open(&self.pace_file(), up_to(steps))
     }
 
     /// What has happened to the run: when it began, went on and ended, where, and with what.
@@ -206,15 +245,30 @@ impl RunDir {
 
     /// The last line of metrics.
     pub fn last_metrics(&self) -> Option<Value> {
-        let mut file = File::open(self.0.join("metrics.jsonl")).ok()?;
-        let len = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(1 << 14)))
-            .ok()?;
-        let mut tail = Vec::new();
-        file.take(1 << 14).read_to_end(&mut tail).ok()?;
-        let mut lines = tail.split(|&byte| byte == b'\n').rev();
-        lines.find_map(|line| serde_json::from_slice(line).ok())
+        last_line(&self.metrics_file())
     }
+
+    /// The last line of its times.
+    pub fn last_pace(&self) -> Option<Value> {
+        last_line(&self.pace_file())
+    }
+}
+
+/// Which lines are of the first so many steps.
+fn up_to(steps: u64) -> impl FnMut(&Value) -> bool {
+    move |line| line["step"].as_u64().is_some_and(|step| step <= steps)
+}
+
+/// The last JSON line of a file that is whole.
+fn last_line(path: &Path) -> Option<Value> {
+    let mut file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(1 << 14)))
+        .ok()?;
+    let mut tail = Vec::new();
+    file.take(1 << 14).read_to_end(&mut tail).ok()?;
+    let mut lines = tail.split(|&byte| byte == b'\n').rev();
+    lines.find_map(|line| serde_json::from_slice(line).ok())
 }
 
 fn free_folder(preset: Preset) -> PathBuf {

@@ -70,7 +70,7 @@ fn row(run: &RunDir) -> [String; 6] {
         .collect();
     [
         run.path().display().to_string(),
-        state(run, events.last()),
+        state(run, events.last()).into(),
         match (step, of) {
             (step, Some(of)) => format!("{} of {of}", step.unwrap_or(0)),
             (Some(step), None) => step.to_string(),
@@ -88,18 +88,23 @@ fn row(run: &RunDir) -> [String; 6] {
 }
 
 /// How a run is, by its lock and by the last that was heard of it.
-fn state(run: &RunDir, last: Option<&Value>) -> String {
-    if run.is_locked() {
-        return "at work".into();
+pub fn state(run: &RunDir, last: Option<&Value>) -> &'static str {
+    match run.is_locked() {
+        true => "at work",
+        false => ended_as(last),
     }
+}
+
+/// How a run that nobody is at work on is, by the last that was heard of it.
+pub fn ended_as(last: Option<&Value>) -> &'static str {
     match last.and_then(|event| event["event"].as_str()) {
-        Some("finished") => "finished".into(),
-        Some("stopped") => "stopped".into(),
-        Some("failed") => "failed".into(),
-        Some("imported") => "imported".into(),
+        Some("finished") => "finished",
+        Some("stopped") => "stopped",
+        Some("failed") => "failed",
+        Some("imported") => "imported",
         // Its end could not be written down any more.
-        Some(_) => "broken off".into(),
-        None => "unknown".into(),
+        Some(_) => "broken off",
+        None => "unknown",
     }
 }
 

@@ -7,6 +7,9 @@ use tensor::{Device, Tensor};
 
 use crate::data::Pictures;
 
+/// What is above the columns of a sheet.
+pub const CAPTIONS: [&str; 6] = ["real A", "fake B", "A again", "real B", "fake A", "B again"];
+
 /// Rows of a sheet.
 const ROWS: usize = 6;
 /// Sheets show pictures at least this large.
@@ -54,9 +57,7 @@ impl Samples {
         device: &Device,
     ) -> Result<(RgbImage, Option<Statistics>)> {
         let scale = SHOWN.div_ceil(self.size).max(1) as u32;
-        let captions =
-            ["real A", "fake B", "A again", "real B", "fake A", "B again"].map(String::from);
-        let mut sheet = Sheet::new(6).scale(scale).captions(captions);
+        let mut sheet = Sheet::new(CAPTIONS.len()).scale(scale).captions(CAPTIONS);
         let pixels = self.size * self.size;
         let (mut a_to_b, mut b_to_a) = (Pairs::new(pixels), Pairs::new(pixels));
         for (a, b) in self.a.iter().zip(self.b.iter().cycle()) {

@@ -44,6 +44,8 @@ pub struct RunSettings {
     pub keep_every: u64,
     /// What is done about a step whose losses or gradients are no finite numbers.
     pub on_nan: OnNan,
+    /// Whether event files for TensorBoard are written.
+    pub tensorboard: bool,
 }
 
 /// What is done about a step whose losses or gradients are no finite numbers.
@@ -78,6 +80,7 @@ impl RunSettings {
             keep_checkpoints: 3,
             keep_every: 0,
             on_nan: OnNan::Skip,
+            tensorboard: false,
         }
     }
 }

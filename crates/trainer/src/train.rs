@@ -19,12 +19,14 @@ use crate::data::{Batch, Dataset, Loader, Pictures, Seen};
 use crate::faults::{Fault, NotFinite};
 use crate::health::Health;
 use crate::history::History;
+use crate::pace::Pace;
 use crate::rate::Rate;
 use crate::report::{self, Progress};
 use crate::run_dir::{Lines, Lock, RunDir};
 use crate::sample::{Samples, Statistics};
 use crate::settings::{OnNan, Settings};
-use crate::{demo, devices, disk, interrupt, memory};
+use crate::tensorboard::TensorBoard;
+use crate::{demo, devices, disk, interrupt, memory, watch};
 
 /// A sample sheet this early shows whether anything moves.
 const EARLY_SAMPLE: u64 = 100;
@@ -412,6 +414,14 @@ impl Run {
             Err(error) => return Err(error.context(self.how_to_go_on())),
             Ok(_) => {}
         }
+        // It takes memory, and comes after what the run took was told.
+        match watch::write_report(&self.dir) {
+            Ok(path) if !self.progress.is_quiet() => eprintln!("report      {}", path.display()),
+            Ok(_) => {}
+            Err(error) => self
+                .progress
+                .say(&format!("the report is left out: {error:#}")),
+        }
         outcome
     }
 
@@ -457,6 +467,11 @@ impl Run {
         let stages = left(&self.stages, steps, pictures);
         let training = Training {
             metrics: self.dir.metrics(steps)?,
+            pace: Pace::open(&self.dir, steps)?,
+            board: match self.settings.run.tensorboard {
+                true => Some(TensorBoard::open(&self.dir, steps)?),
+                false => None,
+            },
             health: Health::new(self.settings.model.gan_mode),
             run: self,
             passed_over,
@@ -491,6 +506,8 @@ struct Training<'a> {
     device: Device,
     model: CycleGan,
     metrics: Lines,
+    pace: Pace,
+    board: Option<TensorBoard>,
     health: Health,
     passed_over: BTreeSet<u64>,
     rate: Rate,
@@ -603,11 +620,16 @@ impl Training<'_> {
     }
 
     /// Writes a sample sheet.
-    fn sample(&self, samples: &Samples) -> Result<Option<Statistics>> {
+    fn sample(&mut self, samples: &Samples) -> Result<Option<Statistics>> {
         let Run { dir, progress, .. } = &*self.run;
         let (sheet, statistics) = samples.translate(&self.model, &self.device)?;
-        let path = dir.samples().join(format!("{:06}.png", self.model.steps()));
+        let steps = self.model.steps();
+        let path = dir.samples().join(format!("{steps:06}.png"));
         disk::patiently(progress, || Ok(images::save_png(&path, &sheet)?))?;
+        if let Some(board) = &mut self.board {
+            let size = [sheet.width(), sheet.height()];
+            board.picture(steps, "samples", size, &fs::read(&path)?);
+        }
         Ok(statistics)
     }
 
@@ -627,6 +649,9 @@ impl Training<'_> {
         };
         let state = self.model.state()?;
         self.metrics.sync()?;
+        if let Some(board) = &mut self.board {
+            disk::patiently(&run.progress, || board.write())?;
+        }
         disk::patiently(&run.progress, || {
             checkpoint::save(&run.dir, &state, &header)
         })
@@ -724,6 +749,12 @@ impl Training<'_> {
             line.insert(name.into(), value.into());
         }
         disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))?;
+        if let Some(board) = &mut self.board {
+            board.scalars(unread.step, &line);
+            disk::patiently(&self.run.progress, || board.write_now_and_then())?;
+        }
+        let images = unread.files.len();
+        self.pace.step(unread.step, images, &self.device);
         self.rate.recorded(unread.step, &outcome.losses);
         let mut noticed = self.health.step(&outcome.losses);
         noticed.extend(

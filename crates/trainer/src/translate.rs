@@ -37,7 +37,6 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         Direction::AtoB => model.a_to_b(),
         Direction::BtoA => model.b_to_a(),
     };
-    let [a, b] = checkpoint.header.settings.model.channels();
     fs::create_dir_all(&args.output).with_context(|| {
         format!(
             "the folder {} can't be made; give one that you may write to with --output",
@@ -55,10 +54,6 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
     };
     let translator = Translator {
         generator,
-        channels: match args.direction {
-            Direction::AtoB => a,
-            Direction::BtoA => b,
-        },
         config: &checkpoint.header.settings.model,
         device: &device,
         tile: args.tile.map(|tile| tile as usize),
@@ -146,8 +141,6 @@ impl std::fmt::Display for Interrupted {
 /// A generator, and how it is to go about pictures.
 struct Translator<'a> {
     generator: &'a Generator,
-    /// Of the pictures that it takes.
-    channels: usize,
     config: &'a Config,
     device: &'a Device,
     tile: Option<usize>,
@@ -160,45 +153,19 @@ impl Translator<'_> {
     /// and the result cut back.
     fn translate(&self, input: &Path, output: &Path) -> Result<()> {
         let picture = images::decode(input)?;
-        let fit = |side: u32| {
-            (side as usize)
-                .max(self.generator.at_least())
-                .next_multiple_of(self.generator.multiple_of())
-        };
-        let size = [fit(picture.height()), fit(picture.width())];
+        let size = fitted(self.generator, &picture);
         let core = match self.tile {
             Some(side) => tiles::given(self.generator, size, side),
             None => tiles::fitting(self.generator, self.config, size, self.device, self.memory)
                 .with_context(|| format!("{} can't be translated", input.display()))?,
         };
         match core {
-            None => Ok(images::save_png(output, &self.whole(&picture, size)?)?),
+            None => {
+                let whole = whole(self.generator, self.device, &picture, size)?;
+                Ok(images::save_png(output, &whole)?)
+            }
             Some(core) => self.in_tiles(&picture, &Tiling::new(self.generator, size, core), output),
         }
-    }
-
-    fn whole(&self, picture: &RgbImage, [height, width]: [usize; 2]) -> Result<RgbImage> {
-        let extended = images::extend(picture, width as u32, height as u32);
-        let input = self.tensor(&extended)?;
-        let output = no_grad(|| self.generator.forward(&input))?.to_vec()?;
-        let output = images::from_chw(&output, height, width)?;
-        Ok(images::crop(
-            &output,
-            0,
-            0,
-            picture.width(),
-            picture.height(),
-        ))
-    }
-
-    fn tensor(&self, picture: &RgbImage) -> Result<Tensor> {
-        let [height, width] = [picture.height(), picture.width()].map(|extent| extent as usize);
-        let shape = [1, self.channels, height, width];
-        Ok(Tensor::from_slice(
-            &images::to_chw(picture, self.channels),
-            shape,
-            self.device,
-        )?)
     }
 
     /// The same, tile by tile. A row of tiles is written as soon as it is done, so that the result is never in
@@ -212,7 +179,7 @@ impl Translator<'_> {
             if interrupt::is_requested() {
                 return Err(Interrupted.into());
             }
-            let pixels = self.tensor(&cut_out(picture, &tile.whole))?;
+            let pixels = tensor(self.generator, &cut_out(picture, &tile.whole), self.device)?;
             let core = tiled.forward(tile, &pixels)?;
             // A GPU that is asked for one tile after the other would keep them all.
             self.device.synchronize()?;
@@ -250,6 +217,44 @@ impl Translator<'_> {
         bar.finish_and_clear();
         done
     }
+}
+
+/// The `[height, width]` to which a picture is extended, so that a generator takes it.
+pub fn fitted(generator: &Generator, picture: &RgbImage) -> [usize; 2] {
+    [picture.height(), picture.width()].map(|side| {
+        (side as usize)
+            .max(generator.at_least())
+            .next_multiple_of(generator.multiple_of())
+    })
+}
+
+/// Translates a picture in one piece, extended to `[height, width]`; the result is of its own size.
+///
+/// # Errors
+/// When the device fails.
+pub fn whole(
+    generator: &Generator,
+    device: &Device,
+    picture: &RgbImage,
+    [height, width]: [usize; 2],
+) -> Result<RgbImage> {
+    let extended = images::extend(picture, width as u32, height as u32);
+    let input = tensor(generator, &extended, device)?;
+    let output = no_grad(|| generator.forward(&input))?.to_vec()?;
+    let output = images::from_chw(&output, height, width)?;
+    let (width, height) = picture.dimensions();
+    Ok(images::crop(&output, 0, 0, width, height))
+}
+
+fn tensor(generator: &Generator, picture: &RgbImage, device: &Device) -> Result<Tensor> {
+    let [channels, _] = generator.channels();
+    let [height, width] = [picture.height(), picture.width()].map(|extent| extent as usize);
+    let planes = images::to_chw(picture, channels);
+    Ok(Tensor::from_slice(
+        &planes,
+        [1, channels, height, width],
+        device,
+    )?)
 }
 
 /// An area of a picture, which may lie over its right and lower edge.

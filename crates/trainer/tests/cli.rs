@@ -21,6 +21,8 @@ fn a_run_leaves_what_the_readme_says() {
             "history.jsonl",
             "lock",
             "metrics.jsonl",
+            "pace.jsonl",
+            "report.html",
             "samples"
         ]
     );
