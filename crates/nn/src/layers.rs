@@ -214,7 +214,9 @@ impl Module for InstanceNorm {
             .map(|(gamma, beta)| [named(prefix, "weight", gamma), named(prefix, "bias", beta)]);
         let normed = match self.norm {
             Norm::None => x,
-            _ => graph.push(Operation::InstanceNorm { affine, eps: EPS }, &[x]),
+            Norm::Instance | Norm::InstanceAffine => {
+                graph.push(Operation::InstanceNorm { affine, eps: EPS }, &[x])
+            }
         };
         match &self.activation {
             Some(activation) => activation.trace(prefix, graph, normed),
