@@ -458,6 +458,8 @@ impl Run {
         if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {
             let Header { steps, .. } = checkpoint.header;
             model.load_state(&checkpoint.state(&device)?, steps)?;
+            // What was read and what it replaced were there at once, which the plan does not count.
+            device.trim()?;
             pictures = checkpoint.header.pictures;
             rate = checkpoint.header.rate;
             passed_over.extend(checkpoint.header.passed_over);
