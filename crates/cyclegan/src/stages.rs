@@ -85,6 +85,12 @@ impl Stage {
 }
 
 impl Config {
+    /// Side of the pictures that training ends with.
+    pub fn last_size(&self) -> usize {
+        let planned = self.stages.0.last();
+        planned.map_or(self.size, |planned| planned.size)
+    }
+
     /// The stages of a run on domains of so many pictures: at least one.
     pub fn stages(&self, domains: [usize; 2]) -> Vec<Stage> {
         if self.stages.is_empty() {

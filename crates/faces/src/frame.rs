@@ -7,6 +7,9 @@ use crate::{Landmarks, Point};
 /// Over so much of a frame, what lies outside the picture goes over from its mirror image to a blurred one.
 const SOFT: f64 = 0.08;
 
+/// Over so much of a frame, from its border in, what is pasted goes over from the picture.
+const SEAM: f64 = 0.15;
+
 /// The blur, as a share of the frame.
 const BLUR: f64 = 0.04;
 
@@ -124,6 +127,39 @@ impl Frame {
         cut
     }
 
+    /// Pastes a square, such as [`Frame::cut`] gives, back where the frame is. Towards the frame's border it
+    /// goes over into the picture.
+    pub fn paste(&self, picture: &mut RgbImage, square: &RgbImage) {
+        let size = f64::from(square.width());
+        let to_picture = self.to_picture(square.width());
+        let Some(to_square) = to_picture.inverse() else {
+            return;
+        };
+        let corners = [[0.0, 0.0], [size, 0.0], [0.0, size], [size, size]];
+        let corners = corners.map(|corner| to_picture.apply(corner));
+        let within = |axis: usize, extent: u32| {
+            let along = corners.map(|corner| corner[axis].clamp(0.0, f64::from(extent)));
+            let low = along.into_iter().fold(f64::INFINITY, f64::min).floor();
+            let high = along.into_iter().fold(0.0, f64::max).ceil();
+            (low as u32, (high - low) as u32)
+        };
+        let (left, width) = within(0, picture.width());
+        let (top, height) = within(1, picture.height());
+        if width == 0 || height == 0 {
+            return;
+        }
+        let from_part = Affine::similarity(1.0, 0.0, [left, top].map(f64::from)).then(&to_square);
+        let part = warp(square, &from_part, [width, height]);
+        for (x, y, pixel) in part.enumerate_pixels() {
+            let at = from_part.apply([x, y].map(|i| f64::from(i) + 0.5));
+            let share = smooth(distance_inside(at.map(|along| along / size)).max(0.0) / SEAM);
+            if share > 0.0 {
+                let under = picture.get_pixel_mut(left + x, top + y);
+                *under = blend(under, pixel, share);
+            }
+        }
+    }
+
     /// Cuts it out with one colour outside of the picture.
     ///
     /// # Panics
@@ -140,6 +176,12 @@ impl Frame {
         }
         cut
     }
+}
+
+/// How far a point lies inside of a square of side 1.
+fn distance_inside(at: Point) -> f64 {
+    let [x, y] = at.map(|along| along.min(1.0 - along));
+    x.min(y)
 }
 
 /// How far a point lies outside of a picture.
@@ -186,4 +228,48 @@ fn similarity(from: [Point; 4], to: [Point; 4]) -> (f64, f64, Point) {
     let (scale, angle) = (real.hypot(imaginary) / norm, imaginary.atan2(real));
     let moved = Affine::similarity(scale, angle, [0.0; 2]).apply(from_mean);
     (scale, angle, [to_mean[0] - moved[0], to_mean[1] - moved[1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pasted_lies_where_it_was_cut_out_and_changes_nothing_else() {
+        let picture = RgbImage::from_fn(120, 90, |x, y| {
+            Rgb([(2 * x) as u8, (2 * y) as u8, (x + y) as u8])
+        });
+        for (centre, angle) in [
+            ([60.0, 45.0], 0.0),
+            ([70.0, 40.0], 0.5),
+            ([5.0, 85.0], -1.0),
+        ] {
+            let frame = Frame {
+                centre,
+                side: 50.0,
+                angle,
+            };
+            let mut same = picture.clone();
+            frame.paste(&mut same, &frame.cut(&picture, 64));
+            let apart = picture.pixels().zip(same.pixels());
+            let apart = apart.flat_map(|(a, b)| [0, 1, 2].map(|c| a.0[c].abs_diff(b.0[c])));
+            assert!(
+                apart.max() <= Some(6),
+                "a plane survives two interpolations"
+            );
+
+            let mut red = picture.clone();
+            frame.paste(&mut red, &RgbImage::from_pixel(64, 64, Rgb([255, 0, 0])));
+            let to_frame = frame.to_picture(1).inverse().unwrap();
+            for (x, y, pixel) in red.enumerate_pixels() {
+                let inside = distance_inside(to_frame.apply([x, y].map(|i| f64::from(i) + 0.5)));
+                if inside <= 0.0 {
+                    assert_eq!(pixel, picture.get_pixel(x, y));
+                }
+                if inside > SEAM + 0.02 {
+                    assert_eq!(pixel.0, [255, 0, 0]);
+                }
+            }
+        }
+    }
 }

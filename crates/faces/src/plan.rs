@@ -7,7 +7,7 @@ use crate::examine::{Examined, Found};
 use crate::{Align, AnimeCrop, Frame, Framing, Options, Placement};
 
 /// Where faces lie when drawings don't say: as they do in a portrait with its hair.
-const USUAL: Placement = Placement {
+pub(crate) const USUAL: Placement = Placement {
     face_height: 0.45,
     eyes: 0.47,
 };

@@ -341,10 +341,10 @@ pub struct DeviceArg {
 pub struct TranslateArgs {
     /// The run's folder, or one of its checkpoints
     pub run: PathBuf,
-    /// A picture, or a folder of pictures
+    /// A picture, or a folder of pictures; - for standard input
     #[arg(long, value_name = "FILE|DIR")]
     pub input: PathBuf,
-    /// Folder for the results (PNG, of the inputs' sizes)
+    /// Folder for the results (PNG, of the inputs' sizes); - for standard output
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
     /// From which kind of picture to which
@@ -354,6 +354,12 @@ pub struct TranslateArgs {
     /// [default: the whole picture where it fits into --memory, else tiles as large as do]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub tile: Option<u32>,
+    /// Find the faces of photographs, translate each as training saw them, and paste them back
+    #[arg(long, conflicts_with = "tile")]
+    pub faces: bool,
+    /// With --faces: the side that faces are translated at, in pixels [default: training's]
+    #[arg(long, value_name = "N", requires = "faces", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub face_size: Option<u32>,
     /// About how much memory a picture's translation may take, as in 2GB or 800MB [default: half of what
     /// is free, or 4GB on a GPU and where that can't be told]
     #[arg(long, value_name = "SIZE")]

@@ -86,17 +86,13 @@ fn metadata(header: &Header, direction: Direction) -> Vec<(&'static str, String)
                 None => value.to_string(),
             })
     };
-    let trained = config.stages([1, 1]);
-    let size = trained
-        .last()
-        .map_or(config.size, |stage| stage.config.size);
     vec![
         ("henshin", env!("CARGO_PKG_VERSION").into()),
         ("direction", named(direction).into()),
         ("generator", option("generator")),
         ("ngf", option("ngf")),
         ("norm", option("norm")),
-        ("size", size.to_string()),
+        ("size", config.last_size().to_string()),
         ("steps", header.steps.to_string()),
         ("layout", "NCHW, RGB (brightness where C is 1)".into()),
         ("value_range", "[-1, 1]".into()),

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cyclegan::{Config, CycleGan, Generator, Tile, TiledGenerator, Tiling};
+use faces::{Detector, Manifest, Portraits};
 use images::RgbImage;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use nn::{Area, Module};
@@ -15,8 +17,9 @@ use tensor::{Device, Tensor, no_grad};
 use crate::amount::Memory;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{Direction, TranslateArgs};
+use crate::settings::Settings;
 use crate::train::Ending;
-use crate::{interrupt, memory, report, tiles};
+use crate::{demo, interrupt, memory, report, tiles};
 
 /// Translates a picture or a folder of pictures.
 ///
@@ -37,12 +40,19 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         Direction::AtoB => model.a_to_b(),
         Direction::BtoA => model.b_to_a(),
     };
-    fs::create_dir_all(&args.output).with_context(|| {
-        format!(
-            "the folder {} can't be made; give one that you may write to with --output",
-            args.output.display()
-        )
-    })?;
+    if is_standard(&args.output) {
+        ensure!(
+            inputs.len() == 1,
+            "standard output takes one picture; give a folder as --output"
+        );
+    } else {
+        fs::create_dir_all(&args.output).with_context(|| {
+            format!(
+                "the folder {} can't be made; give one that you may write to with --output",
+                args.output.display()
+            )
+        })?;
+    }
 
     let bars = match args.quiet {
         true => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
@@ -63,11 +73,22 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         },
         bars,
     };
+    let faces = match args.faces {
+        true => Some(FaceFinder::new(args, &checkpoint.header.settings)?),
+        false => None,
+    };
     let mut failed = Vec::new();
-    for (input, output) in inputs.iter().zip(output_names(&inputs)) {
+    for (input, name) in inputs.iter().zip(output_names(&inputs)) {
+        let output = match is_standard(&args.output) {
+            true => args.output.clone(),
+            false => args.output.join(name),
+        };
         let translated = match interrupt::is_requested() {
             true => Err(Interrupted.into()),
-            false => translator.translate(input, &args.output.join(output)),
+            false => match &faces {
+                Some(faces) => faces.translate(&translator, input, &output),
+                None => translator.translate(input, &output),
+            },
         };
         if let Err(error) = translated {
             if error.is::<Interrupted>() {
@@ -81,7 +102,7 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
     }
     bar.finish_and_clear();
     let done = inputs.len() - failed.len();
-    if !args.quiet {
+    if !args.quiet && !is_standard(&args.output) {
         eprintln!(
             "translated {done} of {} pictures into {}",
             inputs.len(),
@@ -96,6 +117,94 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         );
     }
     Ok(Ending::Finished)
+}
+
+/// Whether a path stands for standard input or output.
+fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Reads a picture, from standard input where the path says so.
+fn read(input: &Path) -> Result<RgbImage> {
+    if !is_standard(input) {
+        return Ok(images::decode(input)?);
+    }
+    /// Bytes of the largest file.
+    const MOST: u64 = 1 << 30;
+    let mut bytes = Vec::new();
+    io::stdin().take(MOST).read_to_end(&mut bytes)?;
+    let white = images::Rgb([255; 3]);
+    let name = Path::new("standard input");
+    Ok(images::decode_bytes(name, bytes, white, images::MAX_BYTES)?)
+}
+
+/// Writes a picture as PNG, to standard output where the path says so.
+fn write(output: &Path, picture: &RgbImage) -> Result<()> {
+    if !is_standard(output) {
+        return Ok(images::save_png(output, picture)?);
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&images::encode_png(picture)?)?;
+    Ok(stdout.flush()?)
+}
+
+/// What finds faces, and knows how training saw them.
+struct FaceFinder {
+    portraits: Portraits,
+    side: usize,
+}
+
+impl FaceFinder {
+    fn new(args: &TranslateArgs, settings: &Settings) -> Result<Self> {
+        // A run from trainB to trainA takes photographs on its way back.
+        if args.direction != settings.run.direction {
+            bail!("--faces finds the faces of photographs, which this direction does not take");
+        }
+        let data = match settings.run.data.as_os_str().is_empty() {
+            true => demo::ensure(args.quiet)?,
+            false => settings.run.data.clone(),
+        };
+        let known = Manifest::read(&data);
+        let portraits = known.as_ref().and_then(Portraits::of);
+        if portraits.is_none() && !args.quiet {
+            eprintln!(
+                "{} does not say how its faces were cut (prepare-faces leaves a manifest.json that does); \
+                 taking them as portraits usually are",
+                data.display()
+            );
+        }
+        Ok(FaceFinder {
+            portraits: portraits.unwrap_or_else(Portraits::usual),
+            side: match args.face_size {
+                Some(side) => side as usize,
+                None => settings.model.last_size(),
+            },
+        })
+    }
+
+    /// Translates the faces of a photograph and leaves the rest as it is.
+    fn translate(&self, translator: &Translator<'_>, input: &Path, output: &Path) -> Result<()> {
+        let picture = read(input)?;
+        let faces = Detector::photographs().faces(&picture);
+        if faces.is_empty() {
+            bail!(
+                "no face was found in {}; without --faces all of it is translated",
+                input.display()
+            );
+        }
+        let Translator {
+            generator, device, ..
+        } = translator;
+        let mut result = picture.clone();
+        // Those in front are larger, and come last.
+        for face in faces.iter().rev() {
+            let frame = self.portraits.frame(&face.landmarks);
+            let square = frame.cut(&picture, self.side as u32);
+            let size = fitted(generator, &square);
+            frame.paste(&mut result, &whole(generator, device, &square, size)?);
+        }
+        write(output, &result)
+    }
 }
 
 /// Output names: the inputs' with `.png`; where two would be the same, with the whole old name
@@ -152,7 +261,7 @@ impl Translator<'_> {
     /// Translates a picture of any size: it is extended at its right and bottom to what the generator takes,
     /// and the result cut back.
     fn translate(&self, input: &Path, output: &Path) -> Result<()> {
-        let picture = images::decode(input)?;
+        let picture = read(input)?;
         let size = fitted(self.generator, &picture);
         let core = match self.tile {
             Some(side) => tiles::given(self.generator, size, side),
@@ -162,8 +271,12 @@ impl Translator<'_> {
         match core {
             None => {
                 let whole = whole(self.generator, self.device, &picture, size)?;
-                Ok(images::save_png(output, &whole)?)
+                write(output, &whole)
             }
+            Some(_) if is_standard(output) => bail!(
+                "a picture in tiles is written row by row, which standard output does not take; give a folder \
+                 as --output, or more --memory"
+            ),
             Some(core) => self.in_tiles(&picture, &Tiling::new(self.generator, size, core), output),
         }
     }

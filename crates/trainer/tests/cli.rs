@@ -4,7 +4,8 @@
 mod scratch;
 
 use std::fs;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use scratch::{SMALL, Scratch, files, picture, stderr, stdout, tensors};
 
@@ -283,6 +284,58 @@ fn translations_have_the_size_of_their_input() {
         })
     };
     assert_ne!(run("AtoB"), run("BtoA"), "the directions differ");
+}
+
+#[test]
+fn pictures_go_through_a_pipe() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    scratch.succeeds("translate run --input data/testA/0.png --output out --device cpu --quiet");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .args("translate run --input - --output - --device cpu".split(' '))
+        .current_dir(scratch.0.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let picture = fs::read(scratch.path("data/testA/0.png")).unwrap();
+    child.stdin.take().unwrap().write_all(&picture).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, fs::read(scratch.path("out/0.png")).unwrap());
+    scratch.fails(
+        "translate run --input data/testA --output - --device cpu",
+        &["one picture", "folder"],
+    );
+}
+
+#[test]
+fn faces_are_translated_where_they_are_and_the_rest_stays() {
+    let scratch = Scratch::new();
+    scratch.train("run");
+    let orl = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/orl");
+    let mut scene = images::RgbImage::from_pixel(460, 200, images::Rgb([90; 3]));
+    let middles = [(20 + 46, 50 + 60), (300 + 46, 40 + 60)];
+    for (name, (x, y)) in ["s01_01.png", "s05_01.png"].into_iter().zip(middles) {
+        let person = images::decode(&orl.join(name)).unwrap();
+        images::paste(&mut scene, &person, x - 46, y - 60);
+    }
+    scene.save(scratch.path("scene.png")).unwrap();
+    scratch.succeeds("translate run --input scene.png --output out --faces --device cpu --quiet");
+    let made = images::decode(&scratch.path("out/scene.png")).unwrap();
+    assert_eq!(made.dimensions(), scene.dimensions());
+    for (x, y) in middles {
+        assert_ne!(made.get_pixel(x, y), scene.get_pixel(x, y), "{x}, {y}");
+    }
+    for (x, y) in [(5, 5), (220, 100), (455, 195)] {
+        assert_eq!(made.get_pixel(x, y), scene.get_pixel(x, y), "{x}, {y}");
+    }
+    let plain = "translate run --input data/testA/0.png --output none --faces --device cpu";
+    scratch.fails(plain, &["no face was found", "0.png"]);
+    scratch.fails(
+        "translate run --input scene.png --output out --faces --direction BtoA",
+        &["--faces", "direction"],
+    );
 }
 
 #[test]
