@@ -144,7 +144,7 @@ fn write(output: &Path, picture: &RgbImage) -> Result<()> {
         return Ok(images::save_png(output, picture)?);
     }
     let mut stdout = io::stdout().lock();
-    stdout.write_all(&images::encode_png(picture)?)?;
+    stdout.write_all(&images::encode_png(picture))?;
     Ok(stdout.flush()?)
 }
 
