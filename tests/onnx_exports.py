@@ -27,7 +27,7 @@ def trained(folder):
     for (generator, size), norm in itertools.product(kinds, ["instance", "instance_affine", "batch", "none", "instance resized"]):
         run = folder / f"{generator}-{norm}".replace(" ", "-")
         norm, _, resized = norm.partition(" ")
-        gain = 0.08 if norm == "none" else 0.2
+        gain = 0.08 if norm in ("none", "batch") else 0.2
         cargo("-p", "trainer", "--", "--generator", generator, "--norm", norm, "--size", size, "--load-size", size, "--ngf", 8,
               "--ndf", 4, "--steps", 1, "--init-gain", gain, "--upsampling", "resize" if resized else "transposed", "--batch", 2 if norm == "batch" else 1, "--device", "cpu", "--quiet",
               "--out", run)
