@@ -112,9 +112,9 @@ impl Network {
         self.kind.name()
     }
 
-    /// The name of what features are taken from: the last relu, averaged over the picture.
+    /// The name of what features are: the directions of the last relu's pixels, see [`Look::features`].
     pub fn layer(&self) -> String {
-        format!("{}/relu5_3", self.name())
+        format!("{}/relu5_3:unit", self.name())
     }
 
     /// Whether it can tell LPIPS.
@@ -200,14 +200,17 @@ impl Network {
 }
 
 impl Look {
-    /// The deepest block, averaged over the picture.
+    /// The deepest block, its channels C divided by their norm at each pixel as in LPIPS, averaged over the
+    /// picture, times √C: so KID's kernel is of cosines. Activations as they are reach hundreds, and a few
+    /// pictures would decide its third power.
     ///
     /// # Errors
     /// When the device fails.
     pub fn features(&self) -> Result<Vec<f32>, Error> {
         let deepest = self.blocks.last().expect("there are five");
         let channels = deepest.shape().dims()[1];
-        Ok(no_grad(|| deepest.mean_to([1, channels, 1, 1]))?.to_vec()?)
+        let mean = no_grad(|| direction(deepest)?.mean_to([1, channels, 1, 1]))?;
+        Ok(mean.scale((channels as f32).sqrt())?.to_vec()?)
     }
 }
 

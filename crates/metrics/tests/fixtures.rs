@@ -93,8 +93,8 @@ fn networks_see_what_they_see_in_pytorch() {
     };
     for device in devices() {
         for (file, name) in [
-            ("shift-tolerant", "stlpips-vgg16/relu5_3"),
-            ("torchvision", "torchvision-vgg16/relu5_3"),
+            ("shift-tolerant", "stlpips-vgg16/relu5_3:unit"),
+            ("torchvision", "torchvision-vgg16/relu5_3:unit"),
         ] {
             let network = Network::load(&fixture(&format!("{file}.pth")), &device).unwrap();
             assert_eq!(network.layer(), name);

@@ -379,7 +379,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
     pub features: Option<PathBuf>,
     /// Side of the pictures that the network sees; figures at different ones can't be compared
-    #[arg(long, value_name = "N", default_value = "224", value_parser = clap::value_parser!(u32).range(32..=1024))]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(32..=1024))]
     pub size: u32,
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]

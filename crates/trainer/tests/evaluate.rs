@@ -40,7 +40,7 @@ fn figures_name_their_network_and_follow_from_the_checkpoint() {
     let (table, told) = evaluate(&tolerant);
     for part in [
         "step 2, 32 px: testA (3 pictures) to testB",
-        "stlpips-vgg16/relu5_3 at 40",
+        "stlpips-vgg16/relu5_3:unit at 40",
         "KID, not translated",
         "FID (few pictures)",
         "LPIPS cycle",
@@ -60,7 +60,7 @@ fn figures_name_their_network_and_follow_from_the_checkpoint() {
     assert_eq!(back["inputs"]["folder"], "testB");
 
     let plain = evaluate(&format!("--features {}", features("torchvision.pth"))).0;
-    assert!(plain.contains("torchvision-vgg16/relu5_3"), "{plain}");
+    assert!(plain.contains("torchvision-vgg16/relu5_3:unit"), "{plain}");
     assert!(!plain.contains("LPIPS"), "it has no heads: {plain}");
 }
 
