@@ -15,14 +15,16 @@ pub struct Fid {
     pub rank_deficient: bool,
 }
 
-/// FID of two sets with features of one length; none when one has fewer than two rows.
+/// FID of two sets with features of one length; none when one has fewer than two rows, or numbers that are not
+/// finite, of which there are no eigenvalues.
 ///
 /// # Panics
 /// When the features differ in length.
 pub fn fid(x: &Features, y: &Features) -> Option<Fid> {
     assert_eq!(x.ncols(), y.ncols(), "features of one length");
     let fewest = x.nrows().min(y.nrows());
-    if fewest < 2 {
+    let is_finite = |set: &Features| set.iter().all(|value| value.is_finite());
+    if fewest < 2 || !is_finite(x) || !is_finite(y) {
         return None;
     }
     let ((mean_x, of_x), (mean_y, of_y)) = (moments(x), moments(y));

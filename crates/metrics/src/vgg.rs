@@ -119,11 +119,18 @@ fn required<'a>(weights: &'a Weights, name: &str) -> Result<&'a Array, String> {
 }
 
 fn expect(array: &Array, shape: &[usize]) -> Result<(), String> {
-    match array.shape == shape {
-        true => Ok(()),
-        false => Err(format!(
+    if array.shape != shape {
+        return Err(format!(
             "{} is {:?} where a VGG16 has {shape:?}",
             array.name, array.shape
+        ));
+    }
+    // A relu would make zeros of what comes of NaN, and nobody would see.
+    match array.values.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} has values that are no finite numbers",
+            array.name
         )),
     }
 }

@@ -74,6 +74,9 @@ fn a_set_is_no_distance_from_itself_and_too_few_have_none() {
     let halves = kid(&even, &odd, 1).unwrap();
     assert!(halves.whole.abs() < 3.0 * halves.error, "{halves:?}");
     let one = x.rows(0, 1).into_owned();
+    let mut broken = x.clone();
+    broken[(3, 2)] = f64::NAN;
+    assert!(fid(&x, &broken).is_none());
     assert!(fid(&one, &x).is_none() && kid(&one, &x, 1).is_none() && diversity(&one).is_none());
 }
 
@@ -114,6 +117,25 @@ fn networks_see_what_they_see_in_pytorch() {
             }
         }
     }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let mut weights = exchange::read(&fixture("torchvision.pth")).unwrap();
+    weights.arrays[0].values[0] = f32::NAN;
+    let tensors = weights.arrays.iter().map(|array| {
+        let shape = tensor::Shape::try_from(&array.shape[..]).unwrap();
+        let tensor = tensor::Tensor::from_slice(&array.values, shape, &Device::Cpu);
+        (array.name.clone(), tensor.unwrap())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.safetensors");
+    nn::save_file(&file, &tensors.collect(), Default::default()).unwrap();
+    let refused = Network::load(&file, &Device::Cpu)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains(&weights.arrays[0].name), "{refused}");
 }
 
 #[test]
