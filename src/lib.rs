@@ -8,6 +8,7 @@ pub use exchange;
 pub use faces;
 pub use gpu;
 pub use images;
+pub use metrics;
 pub use nn;
 pub use shaders;
 pub use tensor;

@@ -31,6 +31,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Write a run's generator for other programs (.safetensors, .pth, .onnx)
     Export(ExportArgs),
+    /// Say how good a run's translations are: KID, FID, LPIPS
+    Evaluate(EvaluateArgs),
     /// List the devices that --device takes
     Devices,
     /// List runs: how far they are, and whether they go on
@@ -364,6 +366,36 @@ pub struct TranslateArgs {
     /// is free, or 4GB on a GPU and where that can't be told]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Memory>,
+    #[command(flatten)]
+    pub device: DeviceArg,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    /// The run's folder, or one of its checkpoints
+    pub run: PathBuf,
+    /// Folder with testA and testB, trainA and trainB [default: what the run was trained on]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Weights of the network that KID, FID and LPIPS are measured with: a VGG16 of stlpips-pytorch (with
+    /// LPIPS) or torchvision (without)
+    #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
+    pub features: Option<PathBuf>,
+    /// Side of the pictures that the network sees; figures at different ones can't be compared
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(32..=1024))]
+    pub size: u32,
+    /// From which kind of picture to which
+    #[arg(long, value_enum, default_value = "AtoB")]
+    pub direction: Direction,
+    /// The checkpoint after so many steps [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub device: DeviceArg,
     /// Show no progress

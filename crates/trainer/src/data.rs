@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::cli::Direction;
+use crate::evaluate::HeldOut;
 use crate::sample::Samples;
 use crate::settings::RunSettings;
 
@@ -87,6 +88,26 @@ impl Pictures {
             folder: folder.to_owned(),
             a,
             b,
+        })
+    }
+
+    /// The pictures to evaluate A and B with: those of `testA` and `testB`, or where there are none those that
+    /// are trained on.
+    pub fn held_out(&self) -> [HeldOut; 2] {
+        [&self.a, &self.b].map(|domain| {
+            let test = images::list(&domain.test).ok();
+            let is_test = test.is_some();
+            let files = test.unwrap_or_else(|| domain.train.clone());
+            let folder = match is_test {
+                true => Some(domain.test.as_path()),
+                false => domain.train.first().and_then(|file| file.parent()),
+            };
+            let folder = folder.map(|folder| folder.strip_prefix(&self.folder).unwrap_or(folder));
+            HeldOut {
+                folder: folder.unwrap_or(&self.folder).display().to_string(),
+                files,
+                is_test,
+            }
         })
     }
 

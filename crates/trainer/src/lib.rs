@@ -8,6 +8,7 @@ mod data;
 mod demo;
 mod devices;
 mod disk;
+mod evaluate;
 mod export;
 mod faults;
 mod health;
@@ -90,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Translate(args) => translate::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Runs(args) => runs::list(&args),
         Command::Watch(args) => watch::run(&args),

@@ -109,7 +109,7 @@ pub fn ended_as(last: Option<&Value>) -> &'static str {
 }
 
 /// Rows as lines, with columns below each other.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let width = |i: usize| {
         rows.iter()
             .map(|row| row[i].chars().count())

@@ -43,7 +43,10 @@ impl Scratch {
         command
             .current_dir(self.0.path())
             .args(args.split_whitespace());
-        command.env_remove("HENSHIN_DEVICE").output().unwrap()
+        for variable in ["HENSHIN_DEVICE", "HENSHIN_FEATURES"] {
+            command.env_remove(variable);
+        }
+        command.output().unwrap()
     }
 
     pub fn succeeds(&self, args: &str) -> Output {
