@@ -58,7 +58,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
     };
     let evaluation = Evaluation {
         generators,
-        size: settings.model.size,
+        size: settings.model.last_size(),
         seen_at: args.size,
         network: network.as_ref(),
         device: &device,
@@ -73,7 +73,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
     let about = [
         ("run", args.run.display().to_string().into()),
         ("step", checkpoint.header.steps.into()),
-        ("size", settings.model.size.into()),
+        ("size", settings.model.last_size().into()),
         ("inputs", from.to_json()),
         ("targets", to.to_json()),
     ];
@@ -88,7 +88,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         false => {
             report::result(&format!(
                 "step {}, {} px: {from} to {to}\n",
-                checkpoint.header.steps, settings.model.size
+                checkpoint.header.steps,
+                settings.model.last_size()
             ));
             let head = ["", "value", "±", "pictures", "by"].map(str::to_owned);
             let rows: Vec<_> = [head]
