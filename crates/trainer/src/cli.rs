@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cyclegan::{CycleGan, Generator};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Memory;
@@ -540,6 +541,16 @@ pub enum Direction {
     /// As drawings to photographs
     #[value(name = "BtoA")]
     BtoA,
+}
+
+impl Direction {
+    /// The generator that goes this way.
+    pub fn generator(self, model: &CycleGan) -> &Generator {
+        match self {
+            Direction::AtoB => model.a_to_b(),
+            Direction::BtoA => model.b_to_a(),
+        }
+    }
 }
 
 #[cfg(test)]

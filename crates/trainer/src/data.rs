@@ -95,9 +95,7 @@ impl Pictures {
     /// are trained on.
     pub fn held_out(&self) -> [HeldOut; 2] {
         [&self.a, &self.b].map(|domain| {
-            let test = images::list(&domain.test).ok();
-            let is_test = test.is_some();
-            let files = test.unwrap_or_else(|| domain.train.clone());
+            let (files, is_test) = domain.held_out();
             let folder = match is_test {
                 true => Some(domain.test.as_path()),
                 false => domain.train.first().and_then(|file| file.parent()),
@@ -147,22 +145,37 @@ impl Pictures {
     /// # Errors
     /// When one can't be read.
     pub fn spread(&self, count: usize, config: &Config) -> Result<[Vec<Vec<f32>>; 2]> {
-        let size = config.size as u32;
         let spread = |domain: &Folders, channels: usize| -> Result<Vec<Vec<f32>>> {
-            let test = images::list(&domain.test);
-            let files = test.as_deref().unwrap_or(&domain.train);
-            let count = count.min(files.len());
-            let file = |i: usize| &files[i * files.len() / count];
-            (0..count)
-                .map(|i| {
-                    let picture = images::resize(&images::decode(file(i))?, size, size);
-                    Ok(images::to_chw(&picture, channels))
-                })
+            let (files, _) = domain.held_out();
+            spread(&files, count)
+                .map(|file| Ok(images::to_chw(&squared(file, config.size)?, channels)))
                 .collect()
         };
         let [a, b] = config.channels();
         Ok([spread(&self.a, a)?, spread(&self.b, b)?])
     }
+}
+
+impl Folders {
+    /// Its test pictures, or where there are none those of training; and whether they are the former.
+    fn held_out(&self) -> (Vec<PathBuf>, bool) {
+        match images::list(&self.test) {
+            Ok(test) => (test, true),
+            Err(_) => (self.train.clone(), false),
+        }
+    }
+}
+
+/// Up to `count` files, evenly spread.
+pub fn spread(files: &[PathBuf], count: usize) -> impl Iterator<Item = &PathBuf> {
+    let count = count.min(files.len());
+    (0..count).map(move |i| &files[i * files.len() / count])
+}
+
+/// A picture, resized to a square.
+pub fn squared(file: &Path, side: usize) -> images::Result<RgbImage> {
+    let side = side as u32;
+    Ok(images::resize(&images::decode(file)?, side, side))
 }
 
 /// Refuses a style that a domain is not divided into.

@@ -17,7 +17,7 @@ use crate::cli::{Direction, EvaluateArgs};
 use crate::data::Pictures;
 use crate::run_dir::RunDir;
 use crate::train::Ending;
-use crate::{demo, interrupt, report};
+use crate::{data, demo, interrupt, report};
 
 /// The most pictures of each domain, spread evenly over it.
 const PICTURES: usize = 1000;
@@ -151,10 +151,7 @@ pub struct HeldOut {
 impl HeldOut {
     /// As many as are looked at, spread evenly.
     fn chosen(&self) -> Vec<&PathBuf> {
-        let count = self.files.len().min(PICTURES);
-        (0..count)
-            .map(|i| &self.files[i * self.files.len() / count])
-            .collect()
+        data::spread(&self.files, PICTURES).collect()
     }
 
     fn to_json(&self) -> Value {
@@ -257,8 +254,7 @@ impl Evaluation<'_> {
                 return Ok(None);
             }
             if let Some(network) = self.network {
-                let picture =
-                    images::resize(&images::decode(file)?, self.size as u32, self.size as u32);
+                let picture = data::squared(file, self.size)?;
                 targets.push(network.look_at(&picture, self.seen_at)?.features()?);
             }
             self.bar.inc(1);
@@ -288,7 +284,7 @@ impl Evaluation<'_> {
     /// A picture as generators take it, translated, and translated back; in 256 levels, as files have them.
     fn there_and_back(&self, file: &Path) -> Result<[RgbImage; 3]> {
         let size = self.size;
-        let picture = images::resize(&images::decode(file)?, size as u32, size as u32);
+        let picture = data::squared(file, size)?;
         let [channels, _] = self.generators[0].channels();
         let planes = images::to_chw(&picture, channels);
         let input = Tensor::from_slice(&planes, [1, channels, size, size], self.device)?;

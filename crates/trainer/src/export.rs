@@ -11,6 +11,7 @@ use tensor::Device;
 
 use crate::checkpoint::{Checkpoint, Header};
 use crate::cli::{Direction, ExportArgs, Format};
+use crate::settings::shown;
 use crate::train::Ending;
 
 /// Writes a run's generator for other programs.
@@ -30,10 +31,7 @@ pub fn run(args: &ExportArgs) -> Result<Ending> {
     };
     let model = CycleGan::new(&config, &Device::Cpu)?;
     model.load_networks(&checkpoint.state(&Device::Cpu)?)?;
-    let generator = match args.direction {
-        Direction::AtoB => model.a_to_b(),
-        Direction::BtoA => model.b_to_a(),
-    };
+    let generator = args.direction.generator(&model);
     let metadata = metadata(&checkpoint.header, args.direction);
     match format {
         Format::Safetensors => {
@@ -77,15 +75,7 @@ fn named(direction: Direction) -> &'static str {
 /// What whoever uses the file should know.
 fn metadata(header: &Header, direction: Direction) -> Vec<(&'static str, String)> {
     let config = &header.settings.model;
-    let options = toml::Table::try_from(config).unwrap_or_default();
-    let option = |key: &str| {
-        options
-            .get(key)
-            .map_or(String::new(), |value| match value.as_str() {
-                Some(text) => text.to_owned(),
-                None => value.to_string(),
-            })
-    };
+    let option = |key| shown(config, key);
     vec![
         ("henshin", env!("CARGO_PKG_VERSION").into()),
         ("direction", named(direction).into()),

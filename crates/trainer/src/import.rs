@@ -14,7 +14,7 @@ use crate::cli::{Direction, ImportArgs, Options};
 use crate::history::History;
 use crate::rate::Rate;
 use crate::run_dir::RunDir;
-use crate::settings::Settings;
+use crate::settings::{Settings, shown};
 use crate::train::{self, Ending};
 
 /// The networks of a run, the first direction's first.
@@ -71,14 +71,7 @@ pub fn run(args: &ImportArgs) -> Result<Ending> {
 
 /// Says what was made, and what can be done with it.
 fn report(imported: &[Import<'_>], config: &Config, from: &[String], run: &Path) {
-    let toml = toml::Table::try_from(config).unwrap_or_default();
-    let value = |key: &str| {
-        toml.get(key)
-            .map_or(String::new(), |value| match value.as_str() {
-                Some(text) => text.to_owned(),
-                None => value.to_string(),
-            })
-    };
+    let value = |key| shown(config, key);
     let has = |network: &str| imported.iter().any(|(imported, ..)| *imported == network);
     let fresh: Vec<&str> = NETWORKS
         .into_iter()

@@ -199,6 +199,17 @@ impl Settings {
     }
 }
 
+/// The value that a configuration has for an option, as people write it.
+pub fn shown(config: &Config, key: &str) -> String {
+    let options = Table::try_from(config).unwrap_or_default();
+    options
+        .get(key)
+        .map_or(String::new(), |value| match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => value.to_string(),
+        })
+}
+
 /// Why an option can't change once a run has begun, if so.
 fn fixed(key: &str) -> Option<&'static str> {
     Some(match key {

@@ -16,7 +16,7 @@ use tensor::{Device, Tensor, no_grad};
 
 use crate::amount::Memory;
 use crate::checkpoint::Checkpoint;
-use crate::cli::{Direction, TranslateArgs};
+use crate::cli::TranslateArgs;
 use crate::settings::Settings;
 use crate::train::Ending;
 use crate::{demo, interrupt, memory, report, tiles};
@@ -36,10 +36,7 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
     let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
     let model = CycleGan::new(&checkpoint.header.settings.model, &device)?;
     model.load_networks(&checkpoint.state(&device)?)?;
-    let generator = match args.direction {
-        Direction::AtoB => model.a_to_b(),
-        Direction::BtoA => model.b_to_a(),
-    };
+    let generator = args.direction.generator(&model);
     if is_standard(&args.output) {
         ensure!(
             inputs.len() == 1,

@@ -84,10 +84,7 @@ impl Studio {
             step,
             ..
         } = self.networks()?;
-        let generator = match order.direction {
-            Direction::AtoB => model.a_to_b(),
-            Direction::BtoA => model.b_to_a(),
-        };
+        let generator = order.direction.generator(model);
         let size = translate::fitted(generator, &picture);
         let room = memory::for_translation(&device)?;
         if !matches!(
