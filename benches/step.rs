@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use cyclegan::{Config, CycleGan, Preset};
+use cyclegan::{Config, CycleGan, Model, Preset};
 use tensor::Device;
 
 fn step(criterion: &mut Criterion) {

@@ -34,7 +34,7 @@ struct Steps {
 fn each_case(derivatives: usize, check: impl Fn(&Case, &Steps) -> Result<()>) {
     for family in registry() {
         let steps = match family.name {
-            "activation" | "instance_norm" | "loss" | "power" => Steps {
+            "activation" | "exponential" | "instance_norm" | "loss" | "power" => Steps {
                 step: 1.0 / 32.0,
                 tolerance: 1e-3,
             },

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use cyclegan::memory::{self, MemoryPlan};
-use cyclegan::{Config, CycleGan, Preset, noise};
+use cyclegan::{Config, CycleGan, Model, Preset, noise};
 use gpu::testing::{run, trials};
 use gpu::{Context, Options};
 use libtest_mimic::{Failed, Trial};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use cyclegan::{
-    Config, CycleGan, DiffAugment, DiscriminatorKind, Preset, Stored, Stream, noise, rng,
+    Config, CycleGan, DiffAugment, DiscriminatorKind, Model, Preset, Stored, Stream, noise, rng,
 };
 use gpu::Context;
 use gpu::testing::{run, trials};
@@ -48,7 +48,7 @@ fn cycles(model: &mut CycleGan, steps: usize, device: &Device) -> Result<Vec<f32
     let mut cycles = Vec::new();
     for _ in 0..steps {
         let losses = model.step(&a, &b, 1e-2)?.read()?.losses;
-        cycles.push(losses.cycle_A + losses.cycle_B);
+        cycles.push(losses["cycle_A"] + losses["cycle_B"]);
     }
     Ok(cycles)
 }

@@ -8,6 +8,8 @@ use crate::{DiffAugment, Stages};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What is trained, and for what.
+    pub method: Method,
     /// Channels of domain A's pictures: 3, or 1 for shades of grey.
     pub input_nc: usize,
     /// Channels of domain B's pictures.
@@ -66,10 +68,14 @@ pub struct Config {
     pub ndf: usize,
     /// Strided layers of the `n_layers` discriminator.
     pub n_layers: usize,
+    /// Strided layers of a second discriminator of each domain, which sees more of a picture at once; 0: none.
+    pub global_layers: usize,
     /// Divide the discriminators' weights by their largest singular values.
     pub spectral_norm: bool,
     /// What normalises after convolutions.
     pub norm: Norm,
+    /// What normalises on the generators' way from style to picture.
+    pub decoder_norm: DecoderNorm,
     /// Have generators leave out values in training.
     pub dropout: bool,
     /// How weights are drawn.
@@ -89,6 +95,21 @@ pub struct Config {
     pub lambda_b: f32,
     /// Weight of the identity loss, relative to the cycle's.
     pub lambda_identity: f32,
+    /// CUT: weight of the likeness of patches before and after.
+    pub lambda_nce: f32,
+    /// CUT: ask for the likeness of patches of domain B's pictures, too, of which the generator has to make
+    /// themselves.
+    pub nce_idt: bool,
+    /// CUT: patches of a picture that are compared in each layer.
+    pub nce_patches: usize,
+    /// CUT: what likenesses are divided by.
+    pub nce_temperature: f32,
+    /// CUT: features that patches are compared by.
+    pub nce_features: usize,
+    /// CUT: translate every other picture mirrored, and compare it mirrored back.
+    pub flip_equivariance: bool,
+    /// Weight of the distance of fakes from real pictures in what discriminators see; 0: none.
+    pub lambda_feature_matching: f32,
     /// Fakes that each image pool keeps.
     pub pool_size: usize,
     /// How pictures are augmented before discriminators see them.
@@ -106,6 +127,44 @@ pub struct Config {
     /// Keep a moving average of the generators' parameters, of which so much stays each step, and make
     /// pictures with that; 0: no.
     pub ema: f32,
+}
+
+/// What is trained, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// A generator each way: who goes there and back finds the same picture (Zhu et al., 2017).
+    CycleGan,
+    /// One generator: patches stay like those in their place before (Park et al., 2020).
+    Cut,
+    /// The same with less to compute: no identity, and a heavier likeness.
+    FastCut,
+}
+
+impl Method {
+    /// The columns of a sample sheet.
+    pub fn columns(self) -> &'static [&'static str] {
+        match self {
+            Method::CycleGan => &["real A", "fake B", "A again", "real B", "fake A", "B again"],
+            Method::Cut | Method::FastCut => &["real A", "fake B", "real B", "idt B"],
+        }
+    }
+
+    /// Which domains are translated, and the columns that show it: before, and after.
+    pub fn translations(self) -> &'static [(&'static str, [usize; 2])] {
+        match self {
+            Method::CycleGan => &[("A", [0, 1]), ("B", [3, 4])],
+            Method::Cut | Method::FastCut => &[("A", [0, 1])],
+        }
+    }
+
+    /// Pairs of columns that are worth to be held against each other, the foremost first.
+    pub fn pairs(self) -> &'static [[usize; 2]] {
+        match self {
+            Method::CycleGan => &[[0, 1], [3, 4], [0, 2], [3, 5], [1, 4]],
+            Method::Cut | Method::FastCut => &[[0, 1], [2, 3], [1, 2]],
+        }
+    }
 }
 
 /// A named configuration.
@@ -200,6 +259,17 @@ pub enum Upsampling {
     Resize,
 }
 
+/// What normalises in the second half of a generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecoderNorm {
+    /// What does in the first half.
+    Same,
+    /// Instance and layer norm mixed by learnt shares: AdaLIN in the second half of the residual blocks, LIN
+    /// behind upsampling (Kim et al., 2020, U-GAT-IT, without its attention).
+    AdaLin,
+}
+
 /// The discriminators there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -225,6 +295,15 @@ pub struct ConfigError {
 }
 
 impl GeneratorKind {
+    /// Its residual blocks, if it has such.
+    pub(crate) fn blocks(self) -> Option<usize> {
+        match self {
+            GeneratorKind::Resnet6blocks => Some(6),
+            GeneratorKind::Resnet9blocks => Some(9),
+            GeneratorKind::Unet128 | GeneratorKind::Unet256 => None,
+        }
+    }
+
     /// Sides of pictures must be multiples of this, for the network to end at the size it began with.
     pub fn multiple_of(self) -> usize {
         match self {
@@ -249,6 +328,7 @@ impl Config {
     /// The configuration of a preset.
     pub fn preset(preset: Preset) -> Config {
         let paper = Config {
+            method: Method::CycleGan,
             input_nc: 3,
             output_nc: 3,
             preprocess: Preprocess::ResizeAndCrop,
@@ -275,8 +355,10 @@ impl Config {
             discriminator: DiscriminatorKind::Basic,
             ndf: 64,
             n_layers: 3,
+            global_layers: 0,
             spectral_norm: false,
             norm: Norm::Instance,
+            decoder_norm: DecoderNorm::Same,
             dropout: false,
             init: Init::Normal,
             init_gain: 0.02,
@@ -286,6 +368,13 @@ impl Config {
             lambda_a: 10.0,
             lambda_b: 10.0,
             lambda_identity: 0.5,
+            lambda_nce: 1.0,
+            nce_idt: true,
+            nce_patches: 256,
+            nce_temperature: 0.07,
+            nce_features: 256,
+            flip_equivariance: false,
+            lambda_feature_matching: 0.0,
             pool_size: 50,
             diffaugment: DiffAugment::default(),
             learning_rate: 2e-4,
@@ -306,6 +395,29 @@ impl Config {
                 ndf: 32,
                 ..paper
             },
+        }
+    }
+
+    /// The same for a method, with what its paper's code sets otherwise than CycleGAN's; but weights are drawn
+    /// as for CycleGAN. With the paper's (xavier, at 0.02) the first pictures are nearly flat, the first
+    /// gradient is two thousand times as long as those after it, and Adam remembers that for thousands of steps.
+    pub fn with_method(self, method: Method) -> Config {
+        let cut = Config {
+            pool_size: 0,
+            ..self.clone()
+        };
+        Config {
+            method,
+            ..match method {
+                Method::CycleGan => self,
+                Method::Cut => cut,
+                Method::FastCut => Config {
+                    lambda_nce: 10.0,
+                    nce_idt: false,
+                    flip_equivariance: true,
+                    ..cut
+                },
+            }
         }
     }
 
@@ -361,10 +473,22 @@ impl Config {
                 return refuse(option, &given, "pictures have 1 or 3 channels".into());
             }
         }
-        if self.input_nc != self.output_nc && self.lambda_identity > 0.0 {
+        let cycles = self.method == Method::CycleGan;
+        if cycles && self.input_nc != self.output_nc && self.lambda_identity > 0.0 {
             let reason = "the identity loss compares pictures of both domains, which have different \
                           numbers of channels; give lambda_identity = 0";
             return refuse("lambda_identity", &self.lambda_identity, reason.into());
+        }
+        self.check_method()?;
+        if self.decoder_norm == DecoderNorm::AdaLin {
+            if self.generator.blocks().is_none() {
+                let reason = "it is for generators with residual blocks; give resnet_6blocks or resnet_9blocks";
+                return refuse("decoder_norm", &"adalin", reason.into());
+            }
+            if self.method != Method::CycleGan {
+                let reason = "method = \"cut\" looks at residual blocks that are others then";
+                return refuse("decoder_norm", &"adalin", reason.into());
+            }
         }
         let penalised = self.gan_mode == GanMode::Wgangp || self.lambda_r1 > 0.0;
         if penalised && self.precision == Stored::Mixed {
@@ -402,12 +526,51 @@ impl Config {
             ("lambda_a", self.lambda_a),
             ("lambda_b", self.lambda_b),
             ("lambda_identity", self.lambda_identity),
+            ("lambda_nce", self.lambda_nce),
+            ("lambda_feature_matching", self.lambda_feature_matching),
             ("init_gain", self.init_gain),
             ("clip_norm", self.clip_norm),
         ] {
             if !given.is_finite() || given < 0.0 {
                 return refuse(option, &given, "it must be a number, 0 or more".into());
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses what CUT can't be trained with.
+    fn check_method(&self) -> Result<(), ConfigError> {
+        if self.method == Method::CycleGan {
+            return Ok(());
+        }
+        if self.generator.blocks().is_none() {
+            let reason = "method = \"cut\" compares what is inside of a generator with residual blocks; give \
+                          resnet_6blocks or resnet_9blocks";
+            return refuse("generator", &named(self.generator), reason.into());
+        }
+        if self.input_nc != self.output_nc {
+            let reason = format!(
+                "method = \"cut\" looks at pictures of both domains with one network, and output_nc is {}",
+                self.output_nc
+            );
+            return refuse("input_nc", &self.input_nc, reason);
+        }
+        if self.checkpoint_activations {
+            let reason = "method = \"cut\" compares what is inside of the generator, which has to be kept then";
+            return refuse("checkpoint_activations", &true, reason.into());
+        }
+        for (option, given, most) in [
+            ("nce_patches", self.nce_patches, 4096),
+            ("nce_features", self.nce_features, 4096),
+        ] {
+            if !(1..=most).contains(&given) {
+                return refuse(option, &given, format!("it must be from 1 to {most}"));
+            }
+        }
+        // Likenesses are from −1 to 1, and e to the power of their distances has to be a number.
+        if !(0.03..=100.0).contains(&self.nce_temperature) {
+            let reason = "it must be from 0.03 to 100".into();
+            return refuse("nce_temperature", &self.nce_temperature, reason);
         }
         Ok(())
     }
@@ -458,9 +621,7 @@ impl Config {
     fn check_pictures(&self) -> Result<(), ConfigError> {
         let (multiple, least) = (self.generator.multiple_of(), self.generator.at_least());
         if self.size < least || !self.size.is_multiple_of(multiple) {
-            let name = toml::Value::try_from(self.generator).map_or(String::new(), |name| {
-                name.as_str().unwrap_or_default().to_owned()
-            });
+            let name = named(self.generator);
             let below = (self.size.min(4096) / multiple * multiple).max(least);
             let reason = format!(
                 "{name} takes multiples of {multiple} from {least} on; try {below} or {}",
@@ -491,7 +652,8 @@ impl Config {
             DiscriminatorKind::NLayers => self.n_layers,
             DiscriminatorKind::Pixel => 0,
         };
-        if layers > 0 && (layers > 10 || self.size >> layers < 3) {
+        let too_many = |layers: usize| layers > 10 || self.size >> layers < 3;
+        if too_many(layers) {
             let reason = format!(
                 "a PatchGAN of {layers} layers takes pictures of at least {}; choose fewer \
                  n_layers, a larger size, or discriminator = \"pixel\"",
@@ -502,6 +664,13 @@ impl Config {
                 &format!("{:?}", self.discriminator),
                 reason,
             );
+        }
+        if too_many(self.global_layers) {
+            let reason = format!(
+                "a PatchGAN of so many layers takes pictures of at least {}; choose fewer, or a larger size",
+                3usize << self.global_layers.min(10)
+            );
+            return refuse("global_layers", &self.global_layers, reason);
         }
         if !(1..=1024).contains(&self.batch) {
             return refuse("batch", &self.batch, "it must be from 1 to 1024".into());
@@ -529,7 +698,12 @@ impl Config {
             DiscriminatorKind::NLayers => patch(self.n_layers),
             DiscriminatorKind::Pixel => 2,
         };
-        2 * (generator * self.ngf.pow(2) + discriminator * self.ndf.pow(2))
+        let discriminator = discriminator + patch(self.global_layers);
+        let both = generator * self.ngf.pow(2) + discriminator * self.ndf.pow(2);
+        match self.method {
+            Method::CycleGan => 2 * both,
+            Method::Cut | Method::FastCut => both,
+        }
     }
 
     /// The run's steps where it is not given in epochs, else 0.
@@ -584,6 +758,13 @@ impl Config {
             eps: 1e-8,
         }
     }
+}
+
+/// What configurations call a generator.
+fn named(generator: GeneratorKind) -> String {
+    toml::Value::try_from(generator).map_or(String::new(), |name| {
+        name.as_str().unwrap_or_default().to_owned()
+    })
 }
 
 /// What was given, as far as a message needs it.
@@ -687,9 +868,12 @@ mod tests {
                     ndf: 8,
                     ..Config::preset(Preset::Paper)
                 };
-                let model = crate::CycleGan::new(&config, &tensor::Device::Cpu).unwrap();
-                let (generator, discriminator) = model.parameter_counts();
-                let all = 2 * (generator + discriminator);
+                let model = crate::model(&config, &tensor::Device::Cpu).unwrap();
+                let all: usize = model
+                    .parameter_counts()
+                    .iter()
+                    .map(|(_, count)| count)
+                    .sum();
                 let least = config.least_values();
                 assert!(
                     least <= all && all <= 5 * least,

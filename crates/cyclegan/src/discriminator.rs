@@ -4,10 +4,12 @@ use tensor::{Result, Tensor};
 use crate::{Config, DiscriminatorKind};
 
 /// A network that says of each patch of a picture how real it looks; no sigmoid at its end.
-struct Discriminator {
+pub struct Discriminator {
     /// `PixelGAN` calls its sequence `net` where `PatchGAN` says `model`.
     name: &'static str,
     model: Sequential,
+    /// Its strided layers, or a `PixelGAN`'s one in the middle.
+    layers: usize,
 }
 
 /// Builds the discriminator that a configuration asks for, for pictures of so many channels.
@@ -18,19 +20,43 @@ pub fn discriminator(
     config: &Config,
     channels: usize,
     weights: &mut Weights<'_>,
-) -> Result<Box<dyn Module>> {
+) -> Result<Discriminator> {
     let make = Make {
         channels,
         ndf: config.ndf,
         norm: config.norm,
         spectral_norm: config.spectral_norm,
     };
-    let (name, model) = match config.discriminator {
-        DiscriminatorKind::Basic => ("model", patch(weights, make, 3)?),
-        DiscriminatorKind::NLayers => ("model", patch(weights, make, config.n_layers)?),
-        DiscriminatorKind::Pixel => ("net", pixel(weights, make)?),
+    let (name, model, layers) = match config.discriminator {
+        DiscriminatorKind::Basic => ("model", patch(weights, make, 3)?, 3),
+        DiscriminatorKind::NLayers => {
+            let layers = config.n_layers;
+            ("model", patch(weights, make, layers)?, layers)
+        }
+        DiscriminatorKind::Pixel => ("net", pixel(weights, make)?, 1),
     };
-    Ok(Box::new(Discriminator { name, model }))
+    Ok(Discriminator {
+        name,
+        model,
+        layers,
+    })
+}
+
+impl Discriminator {
+    /// Its answers, and what its layers see, behind their activations.
+    ///
+    /// # Errors
+    /// When it can't take the pictures' size, or the device fails.
+    pub(crate) fn forward_with_features(&self, x: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+        // A convolution and its activation; then convolution, norm and activation, as one index has both.
+        let behind = |layer: usize| if layer == 0 { 1 } else { 3 * layer };
+        let indices: Vec<usize> = (0..=self.layers).map(behind).collect();
+        let features = self.model.intermediates(x, &indices)?;
+        let answers = self
+            .model
+            .forward_from(behind(self.layers) + 1, &features[self.layers])?;
+        Ok((answers, features))
+    }
 }
 
 /// What a discriminator is made of, beside the number of its layers.

@@ -1,18 +1,27 @@
 use nn::{
-    Activation, Checkpointed, Conv2d, ConvTranspose2d, Dropout, Graph, Module, Norm, NormLayer,
-    NotTraced, Operation, Param, ReflectionPad2d, ResizeConv2d, Sequential, Value, Weights,
+    Activation, Checkpointed, Conv2d, ConvTranspose2d, Dropout, Graph, Lin, Module, Norm,
+    NormLayer, NotTraced, Operation, Param, ReflectionPad2d, ResizeConv2d, Sequential, Value,
+    Weights,
 };
 use tensor::{Result, Tensor};
 
-use crate::{Config, GeneratorKind, Upsampling, unet};
+use crate::adalin::AdaLinBlocks;
+use crate::{Config, DecoderNorm, GeneratorKind, Upsampling, unet};
 
 /// A generator: pictures of one domain in, of the other out, both in [−1, 1] and of one or three channels.
 pub struct Generator {
-    network: Box<dyn Module>,
+    network: Network,
     channels: [usize; 2],
     kind: GeneratorKind,
     upsampling: Upsampling,
+    decoder_norm: DecoderNorm,
     norm: Norm,
+}
+
+enum Network {
+    /// One whose inside can be looked at.
+    Resnet(Sequential),
+    Other(Box<dyn Module>),
 }
 
 /// What a generator is made of, beside the number of its layers.
@@ -24,6 +33,7 @@ pub(crate) struct Make {
     pub norm: Norm,
     pub dropout: bool,
     pub upsampling: Upsampling,
+    pub decoder_norm: DecoderNorm,
 }
 
 /// The reference's share of values that dropout leaves out.
@@ -45,20 +55,27 @@ pub fn generator(
         norm: config.norm,
         dropout: config.dropout,
         upsampling: config.upsampling,
+        decoder_norm: config.decoder_norm,
     };
     let (kind, norm) = (config.generator, config.norm);
     let again = config.checkpoint_activations;
     let network = match kind {
-        GeneratorKind::Resnet6blocks => boxed(resnet(weights, make, 6)?, again),
-        GeneratorKind::Resnet9blocks => boxed(resnet(weights, make, 9)?, again),
-        GeneratorKind::Unet128 => boxed(unet::unet(weights, make, 7)?, again),
-        GeneratorKind::Unet256 => boxed(unet::unet(weights, make, 8)?, again),
+        GeneratorKind::Resnet6blocks | GeneratorKind::Resnet9blocks => {
+            let resnet = resnet(weights, make, kind.blocks().unwrap_or_default())?;
+            match again {
+                true => Network::Other(boxed(resnet, true)),
+                false => Network::Resnet(resnet),
+            }
+        }
+        GeneratorKind::Unet128 => Network::Other(boxed(unet::unet(weights, make, 7)?, again)),
+        GeneratorKind::Unet256 => Network::Other(boxed(unet::unet(weights, make, 8)?, again)),
     };
     Ok(Generator {
         network,
         channels,
         kind,
         upsampling: config.upsampling,
+        decoder_norm: config.decoder_norm,
         norm,
     })
 }
@@ -96,23 +113,77 @@ impl Generator {
             .next_multiple_of(self.multiple_of())
     }
 
+    /// Whether pictures can be translated in tiles: not where layers see a picture as a whole but for the norms.
+    pub fn can_be_tiled(&self) -> bool {
+        self.decoder_norm == DecoderNorm::Same
+    }
+
     /// Its instance norms.
     pub fn norms(&self) -> usize {
         self.kind.norms(self.norm)
     }
+
+    /// What it makes of a batch, and what [`Generator::features`] gives for that.
+    ///
+    /// # Errors
+    /// As [`Generator::features`].
+    pub(crate) fn forward_with_features(&self, x: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+        let resnet = self.resnet();
+        let features = resnet.intermediates(x, &FEATURES)?;
+        let rest = resnet.forward_from(
+            FEATURES[FEATURES.len() - 1] + 1,
+            features.last().unwrap_or(x),
+        )?;
+        Ok((rest, features))
+    }
+
+    /// What it sees of a batch: the padded pixels, what both downsampling convolutions and the first and
+    /// fifth residual block give, as Park et al. (2020) take it.
+    ///
+    /// # Errors
+    /// When it can't take the batch's shape, or the device fails.
+    ///
+    /// # Panics
+    /// When it has no residual blocks, or is computed again for its gradient.
+    pub(crate) fn features(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.resnet().intermediates(x, &FEATURES)
+    }
+
+    fn resnet(&self) -> &Sequential {
+        match &self.network {
+            Network::Resnet(resnet) => resnet,
+            Network::Other(_) => panic!("checked by the configuration"),
+        }
+    }
+
+    fn network(&self) -> &dyn Module {
+        match &self.network {
+            Network::Resnet(resnet) => resnet,
+            Network::Other(other) => &**other,
+        }
+    }
+}
+
+/// The layers of a resnet that [`Generator::features`] gives, by their indices.
+const FEATURES: [usize; 5] = [0, 4, 7, 10, 14];
+
+/// Channels of [`Generator::features`].
+pub(crate) fn feature_channels(config: &Config) -> [usize; 5] {
+    let ngf = config.ngf;
+    [config.input_nc, 2 * ngf, 4 * ngf, 4 * ngf, 4 * ngf]
 }
 
 impl Module for Generator {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.network.forward(x)
+        self.network().forward(x)
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {
-        self.network.visit(&format!("{prefix}model."), visit);
+        self.network().visit(&format!("{prefix}model."), visit);
     }
 
     fn trace(&self, prefix: &str, graph: &mut Graph, x: Value) -> Result<Value, NotTraced> {
-        self.network.trace(&format!("{prefix}model."), graph, x)
+        self.network().trace(&format!("{prefix}model."), graph, x)
     }
 }
 
@@ -132,8 +203,15 @@ fn resnet(weights: &mut Weights<'_>, make: Make, blocks: usize) -> Result<Sequen
             Activation::Relu,
         );
     }
-    for _ in 0..blocks {
+    let mixed = match make.decoder_norm {
+        DecoderNorm::Same => 0,
+        DecoderNorm::AdaLin => blocks / 2,
+    };
+    for _ in mixed..blocks {
         model.push(ResidualBlock::new(weights, make, 4 * ngf)?);
+    }
+    if mixed > 0 {
+        model.push(AdaLinBlocks::new(weights, 4 * ngf, mixed)?);
     }
     for channels in [4 * ngf, 2 * ngf] {
         let through = [channels, channels / 2];
@@ -143,10 +221,16 @@ fn resnet(weights: &mut Weights<'_>, make: Make, blocks: usize) -> Result<Sequen
             }
             Upsampling::Resize => model.push(ResizeConv2d::new(weights, through)?.before(norm)),
         }
-        model.push_norm(
-            NormLayer::new(weights, norm, channels / 2)?,
-            Activation::Relu,
-        );
+        match make.decoder_norm {
+            DecoderNorm::Same => {
+                let norm = NormLayer::new(weights, norm, channels / 2)?;
+                model.push_norm(norm, Activation::Relu);
+            }
+            DecoderNorm::AdaLin => {
+                model.push(Lin::new(weights, channels / 2)?);
+                model.push(Activation::Relu);
+            }
+        }
     }
     model.push(ReflectionPad2d(3));
     model.push(Conv2d::new(weights, [ngf, to], 7, 1, 0)?);

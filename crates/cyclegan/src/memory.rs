@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use nn::{Module, Weights};
 use tensor::{Device, Result, Tensor, no_grad};
 
-use crate::{Config, CycleGan, Stream, generator, rng};
+use crate::{Config, Model, Stream, generator, model, rng};
 
 /// Steps until nothing new is taken: the second has the first one's memory, in another order.
 const STEPS: u64 = 3;
@@ -14,7 +14,7 @@ const STEPS: u64 = 3;
 /// Bytes of a device that training takes at the most, by what they hold. Image pools count as full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Parameters of all four networks.
+    /// Parameters of all networks.
     pub weights: u64,
     /// Adam's moments.
     pub optimiser: u64,
@@ -50,16 +50,16 @@ impl MemoryPlan {
 pub fn plan(config: &Config, device: &Device) -> Result<MemoryPlan> {
     device.dry_run(|device| {
         let in_use = || device.memory().in_use;
-        let mut model = CycleGan::new(config, device)?;
+        let mut model = model(config, device)?;
         let parameters = in_use();
         model.fill_pools(pictures(config, 1, device)?.each_ref())?;
         let pools = in_use() - parameters;
-        sample(&model, config, device)?;
+        sample(&*model, config, device)?;
         for _ in 0..STEPS {
             let [a, b] = pictures(config, config.batch, device)?;
             model.step(&a, &b, config.learning_rate)?.read()?;
         }
-        sample(&model, config, device)?;
+        sample(&*model, config, device)?;
         let state = model.state()?;
         let largest = state.values().map(|tensor| tensor.shape().len()).max();
         // Two moments a weight.
@@ -82,7 +82,7 @@ fn pictures(config: &Config, batch: usize, device: &Device) -> Result<[Tensor; 2
 }
 
 /// A row of a sample sheet.
-fn sample(model: &CycleGan, config: &Config, device: &Device) -> Result<()> {
+fn sample(model: &dyn Model, config: &Config, device: &Device) -> Result<()> {
     let [a, b] = pictures(config, 1, device)?;
     model.sample(&a, &b).map(drop)
 }

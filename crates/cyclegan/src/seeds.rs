@@ -17,6 +17,8 @@ pub enum Stream {
     DiffAugment,
     /// What dropout leaves out.
     Dropout,
+    /// Which patches are compared, and whether their picture is mirrored.
+    Patches,
 }
 
 /// The generator for a purpose in a step of a run. It depends on nothing else, so a run resumed at

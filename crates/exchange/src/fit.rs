@@ -141,7 +141,11 @@ fn layout(part: Part, config: &Config) -> tensor::Result<Layout> {
             config.channels(),
             &mut weights,
         )?),
-        Part::Discriminator => cyclegan::discriminator(config, config.output_nc, &mut weights)?,
+        Part::Discriminator => Box::new(cyclegan::discriminator(
+            config,
+            config.output_nc,
+            &mut weights,
+        )?),
     };
     let mut layout = Layout::new();
     network.visit("", &mut |name, param| {

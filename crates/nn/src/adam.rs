@@ -114,7 +114,7 @@ impl Adam {
         };
         for ((param, state), grad) in self.parameters.iter().zip(&mut self.moments).zip(gradients) {
             *state = moments.apply(state, grad, gate)?;
-            param.set(&update.apply(&param.get(), state, gate)?);
+            param.update(&update.apply(&param.get(), state, gate)?)?;
         }
         Ok(())
     }

@@ -385,12 +385,39 @@ impl Sequential {
         });
         self.0.push(None);
     }
+
+    /// What the modules at some indices, in rising order, give for a batch; those after them are not run.
+    ///
+    /// # Errors
+    /// As [`Module::forward`].
+    pub fn intermediates(&self, x: &Tensor, indices: &[usize]) -> Result<Vec<Tensor>> {
+        let mut begin = 0;
+        let mut x = x.clone();
+        let each = indices.iter().map(|&index| {
+            x = run(&self.0[begin..=index], &x)?;
+            begin = index + 1;
+            Ok(x.clone())
+        });
+        each.collect()
+    }
+
+    /// What comes out if the module at `index` is given a batch.
+    ///
+    /// # Errors
+    /// As [`Module::forward`].
+    pub fn forward_from(&self, index: usize, x: &Tensor) -> Result<Tensor> {
+        run(&self.0[index..], x)
+    }
+}
+
+fn run(modules: &[Option<Box<dyn Module>>], x: &Tensor) -> Result<Tensor> {
+    let mut modules = modules.iter().flatten();
+    modules.try_fold(x.clone(), |x, module| module.forward(&x))
 }
 
 impl Module for Sequential {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut modules = self.0.iter().flatten();
-        modules.try_fold(x.clone(), |x, module| module.forward(&x))
+        run(&self.0, x)
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
+use tensor::ops::Activation;
 use tensor::{Result, Shape, Tensor};
 
 use crate::graph::{Graph, NotTraced, Operation, Value};
@@ -11,6 +12,8 @@ use crate::training::Repeatable;
 pub struct Param {
     value: Arc<RwLock<Tensor>>,
     trained: bool,
+    /// Where training keeps the values.
+    range: Option<[f32; 2]>,
 }
 
 impl Param {
@@ -19,6 +22,15 @@ impl Param {
         Param {
             value: Arc::new(RwLock::new(value.with_grad())),
             trained: true,
+            range: None,
+        }
+    }
+
+    /// A parameter with its first value, whose values stay from `range[0]` to `range[1]`.
+    pub fn within(range: [f32; 2], value: &Tensor) -> Self {
+        Param {
+            range: Some(range),
+            ..Param::new(value)
         }
     }
 
@@ -27,6 +39,7 @@ impl Param {
         Param {
             value: Arc::new(RwLock::new(value.detach())),
             trained: false,
+            range: None,
         }
     }
 
@@ -41,6 +54,24 @@ impl Param {
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .clone()
+    }
+
+    /// Replaces the value by what training found, brought to where values may be.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub(crate) fn update(&self, value: &Tensor) -> Result<()> {
+        match self.range {
+            None => self.set(value),
+            Some([low, high]) => {
+                // max(x, low) and min(x, high), by what relu does.
+                let above = value.scale_add(1.0, -low)?.activation(Activation::Relu)?;
+                let room = above.scale_add(-1.0, high - low)?;
+                let room = room.activation(Activation::Relu)?;
+                self.set(&room.scale_add(-1.0, high)?);
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the value.

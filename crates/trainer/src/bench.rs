@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use cyclegan::{CycleGan, Stored};
+use cyclegan::Stored;
 use nn::Module;
 use serde::Serialize;
 use tensor::ops::registry;
@@ -82,7 +82,7 @@ fn model(args: &BenchArgs, device: &Device) -> Result<()> {
         ..Options::default()
     };
     let config = Settings::resolve(None, &options)?.model;
-    let mut model = CycleGan::new(&config, device)?;
+    let mut model = cyclegan::model(&config, device)?;
     let [a, b] = cyclegan::noise(&config, device)?;
     let a = a.to_precision(config.precision.of_pictures())?;
     // A step takes a picture of each domain, and counts as one, as progress does.

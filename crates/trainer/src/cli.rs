@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use cyclegan::{CycleGan, Generator};
+use cyclegan::{Generator, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Memory;
@@ -73,6 +74,12 @@ pub struct Options {
     #[arg(long, value_parser = PossibleValuesParser::new(["demo", "paper"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// What is trained: cyclegan (a generator each way, and there and back finds the same picture), cut (one
+    /// generator, whose patches stay like what was in their place), or fastcut (the same with less to compute)
+    /// [default: cyclegan]
+    #[arg(long, value_parser = PossibleValuesParser::new(["cyclegan", "cut", "fastcut"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     /// Folder with trainA and trainB (and testA, testB for samples) [default: the demo faces]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -245,6 +252,10 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_layers: Option<usize>,
+    /// Strided layers of a second discriminator of each domain, which sees more of a picture at once; 0: none
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub global_layers: Option<usize>,
     /// Divide the discriminators' weights by their largest singular values: steadier where they win
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,6 +264,11 @@ pub struct Options {
     #[arg(long, value_parser = PossibleValuesParser::new(["instance", "instance_affine", "batch", "none"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm: Option<String>,
+    /// Normalisation in the generators' second half: the same, or adalin (instance and layer norm mixed by
+    /// learnt shares), which lets shapes change more
+    #[arg(long, value_parser = PossibleValuesParser::new(["same", "adalin"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_norm: Option<String>,
     /// Have generators leave out half of the values between some layers in training
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -290,6 +306,35 @@ pub struct Options {
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lambda_identity: Option<f32>,
+    /// CUT: weight of the likeness of patches before and after
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_nce: Option<f32>,
+    /// CUT: ask for the likeness of patches in domain B's pictures, too, of which the generator has to make
+    /// themselves
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nce_idt: Option<bool>,
+    /// CUT: patches of a picture that are compared in each layer
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nce_patches: Option<usize>,
+    /// CUT: what likenesses are divided by
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nce_temperature: Option<f32>,
+    /// CUT: features that patches are compared by
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nce_features: Option<usize>,
+    /// CUT: translate every other picture mirrored, and compare it mirrored back
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flip_equivariance: Option<bool>,
+    /// Weight of the distance of fakes from real pictures in what discriminators see; 0: none
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_feature_matching: Option<f32>,
     /// Fakes that each image pool keeps
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -545,10 +590,16 @@ pub enum Direction {
 
 impl Direction {
     /// The generator that goes this way.
-    pub fn generator(self, model: &CycleGan) -> &Generator {
+    ///
+    /// # Errors
+    /// When the run's method has none.
+    pub fn generator(self, model: &dyn Model) -> Result<&Generator> {
         match self {
-            Direction::AtoB => model.a_to_b(),
-            Direction::BtoA => model.b_to_a(),
+            Direction::AtoB => Ok(model.a_to_b()),
+            Direction::BtoA => model.b_to_a().context(
+                "the run's method trains a generator from A to B alone; leave --direction BtoA out, or train a \
+                 run with --method cyclegan, or with --direction BtoA",
+            ),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{CycleGan, Generator};
+use cyclegan::Generator;
 use images::RgbImage;
 use indicatif::ProgressBar;
 use metrics::{Features, Kid, Look, Network, features};
@@ -41,11 +41,12 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         None => settings.run.data.clone(),
     };
     let [a, b] = Pictures::list(&data, &settings.run)?.held_out();
-    let model = CycleGan::new(&settings.model, &device)?;
+    let model = cyclegan::model(&settings.model, &device)?;
     model.load_networks(&checkpoint.state(&device)?)?;
-    let (generators, [from, to]) = match args.direction {
-        Direction::AtoB => ([model.a_to_b(), model.b_to_a()], [a, b]),
-        Direction::BtoA => ([model.b_to_a(), model.a_to_b()], [b, a]),
+    let generator = args.direction.generator(&*model)?;
+    let (back, [from, to]) = match args.direction {
+        Direction::AtoB => (model.b_to_a(), [a, b]),
+        Direction::BtoA => (Some(model.a_to_b()), [b, a]),
     };
     let network = match &args.features {
         Some(file) => Some(Network::load(file, &device)?),
@@ -57,7 +58,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         false => report::bar(0, "evaluating"),
     };
     let evaluation = Evaluation {
-        generators,
+        generator,
+        back,
         size: settings.model.last_size(),
         seen_at: args.size,
         network: network.as_ref(),
@@ -208,8 +210,9 @@ impl Figure {
 
 /// What is evaluated, and how.
 struct Evaluation<'a> {
-    /// There, and back.
-    generators: [&'a Generator; 2],
+    generator: &'a Generator,
+    /// The way back, where there is one.
+    back: Option<&'a Generator>,
     /// Side of the pictures that generators take.
     size: usize,
     /// Side of those that the network does.
@@ -232,14 +235,16 @@ impl Evaluation<'_> {
             if interrupt::is_requested() {
                 return Ok(None);
             }
-            let [input, output, back] = self.there_and_back(file)?;
-            let pairs = input.as_raw().iter().zip(back.as_raw());
-            let differences: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
-            cycle.push(differences / (255.0 * input.as_raw().len() as f64));
+            let (input, output, back) = self.there_and_back(file)?;
+            if let Some(back) = &back {
+                let pairs = input.as_raw().iter().zip(back.as_raw());
+                let differences: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+                cycle.push(differences / (255.0 * input.as_raw().len() as f64));
+            }
             if let Some(network) = self.network {
                 let look = network.look_at(&input, self.seen_at)?;
                 inputs.push(look.features()?);
-                if network.has_heads() {
+                if let Some(back) = back.filter(|_| network.has_heads()) {
                     let back = network.look_at(&back, self.seen_at)?;
                     lpips_cycle.extend(network.distance(&look, &back)?);
                 }
@@ -277,28 +282,31 @@ impl Evaluation<'_> {
                 figures.push(figure);
             }
         }
-        figures.push(average("L1 cycle", &cycle, "pixels in 0…1"));
+        if !cycle.is_empty() {
+            figures.push(average("L1 cycle", &cycle, "pixels in 0…1"));
+        }
         Ok(Some(figures))
     }
 
     /// A picture as generators take it, translated, and translated back; in 256 levels, as files have them.
-    fn there_and_back(&self, file: &Path) -> Result<[RgbImage; 3]> {
+    fn there_and_back(&self, file: &Path) -> Result<(RgbImage, RgbImage, Option<RgbImage>)> {
         let size = self.size;
         let picture = data::squared(file, size)?;
-        let [channels, _] = self.generators[0].channels();
+        let [channels, _] = self.generator.channels();
         let planes = images::to_chw(&picture, channels);
         let input = Tensor::from_slice(&planes, [1, channels, size, size], self.device)?;
         let (output, back) = no_grad(|| -> tensor::Result<_> {
-            let output = self.generators[0].forward(&input)?;
-            let back = self.generators[1].forward(&output)?;
+            let output = self.generator.forward(&input)?;
+            let back = self.back.map(|back| back.forward(&output)).transpose()?;
             Ok((output, back))
         })?;
-        let [output, back] = [output, back].map(|picture| picture.to_vec());
-        Ok([
-            images::from_chw(&planes, size, size)?,
-            images::from_chw(&output?, size, size)?,
-            images::from_chw(&back?, size, size)?,
-        ])
+        let picture = |planes: &[f32]| images::from_chw(planes, size, size);
+        let back = back.map(|back| anyhow::Ok(picture(&back.to_vec()?)?));
+        Ok((
+            picture(&planes)?,
+            picture(&output.to_vec()?)?,
+            back.transpose()?,
+        ))
     }
 
     /// LPIPS of pairs of translations, drawn at random.

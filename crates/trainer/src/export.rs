@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use cyclegan::{Config, CycleGan};
+use cyclegan::Config;
 use nn::{save_file, state_dict};
 use tensor::Device;
 
@@ -29,9 +29,9 @@ pub fn run(args: &ExportArgs) -> Result<Ending> {
         precision: cyclegan::Stored::Single,
         ..checkpoint.header.settings.model.clone()
     };
-    let model = CycleGan::new(&config, &Device::Cpu)?;
+    let model = cyclegan::model(&config, &Device::Cpu)?;
     model.load_networks(&checkpoint.state(&Device::Cpu)?)?;
-    let generator = args.direction.generator(&model);
+    let generator = args.direction.generator(&*model)?;
     let metadata = metadata(&checkpoint.header, args.direction);
     match format {
         Format::Safetensors => {

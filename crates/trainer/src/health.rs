@@ -1,5 +1,7 @@
 //! What usually goes wrong in training, noticed from numbers that are there anyway, with what usually helps.
 
+use std::collections::BTreeMap;
+
 use cyclegan::Losses;
 use nn::GanMode;
 
@@ -21,10 +23,11 @@ const MONOTONOUS: f32 = 0.03;
 pub struct Health {
     /// The loss of a discriminator that guesses.
     guessing: Option<f32>,
-    /// Of D_A and D_B.
-    discriminators: [Window; 2],
-    inverted: [bool; 2],
-    monotonous: [bool; 2],
+    /// By name.
+    discriminators: BTreeMap<&'static str, Window>,
+    /// By the domain that is translated.
+    inverted: BTreeMap<&'static str, bool>,
+    monotonous: BTreeMap<&'static str, bool>,
 }
 
 /// The losses of a discriminator over some steps.
@@ -48,9 +51,9 @@ impl Health {
                 GanMode::Hinge => Some(1.0),
                 GanMode::Wgangp => None,
             },
-            discriminators: Default::default(),
-            inverted: [false; 2],
-            monotonous: [false; 2],
+            discriminators: BTreeMap::new(),
+            inverted: BTreeMap::new(),
+            monotonous: BTreeMap::new(),
         }
     }
 
@@ -60,9 +63,14 @@ impl Health {
         let Some(guessing) = self.guessing else {
             return said;
         };
-        let each = [("D_A", "G_A", losses.D_A), ("D_B", "G_B", losses.D_B)];
-        for ((d, g, loss), window) in each.into_iter().zip(&mut self.discriminators) {
-            let [sure, blind] = window.push(loss, guessing);
+        let each = losses.named();
+        for (d, loss) in each.filter(|(name, _)| Losses::<f32>::is_of_discriminator(name)) {
+            let g = d.replacen('D', "G", 1);
+            let [sure, blind] = self
+                .discriminators
+                .entry(d)
+                .or_default()
+                .push(*loss, guessing);
             if sure {
                 said.push(format!(
                     "{d} tells every fake from a picture (its loss was {SURE} of a guess's or less for {WINDOW} \
@@ -84,18 +92,20 @@ impl Health {
     /// Takes note of a sample sheet.
     pub fn sampled(&mut self, statistics: &Statistics) -> Vec<String> {
         let mut said = Vec::new();
-        for (i, g) in ["G_A", "G_B"].into_iter().enumerate() {
-            let correlation = statistics.correlation[i];
-            if becomes(&mut self.inverted[i], correlation < INVERTED) {
+        for strikes in &statistics.0 {
+            let (domain, correlation) = (strikes.domain, strikes.correlation);
+            let inverted = self.inverted.entry(domain).or_default();
+            if becomes(inverted, correlation < INVERTED) {
                 said.push(format!(
-                    "{g} inverts brightness (it correlates by {correlation:.2} with the input's). Where that \
+                    "G_{domain} inverts brightness (it correlates by {correlation:.2} with the input's). Where that \
                      stays, go back or begin anew with another --seed and --lambda-identity 0.5 or more"
                 ));
             }
-            let variety = statistics.variety[i];
-            if becomes(&mut self.monotonous[i], variety < MONOTONOUS) {
+            let variety = strikes.variety;
+            let monotonous = self.monotonous.entry(domain).or_default();
+            if becomes(monotonous, variety < MONOTONOUS) {
                 said.push(format!(
-                    "{g} makes nearly the same picture of everything (they vary {variety:.3} times as much as \
+                    "G_{domain} makes nearly the same picture of everything (they vary {variety:.3} times as much as \
                      its inputs). Early on that passes; later a larger --lambda-a and --lambda-b, or \
                      another --seed usually help"
                 ));
@@ -134,18 +144,11 @@ fn becomes(state: &mut bool, now: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::OfDomain;
 
     fn losses(d_a: f32, d_b: f32) -> Losses<f32> {
-        Losses {
-            G_A: 0.5,
-            G_B: 0.5,
-            cycle_A: 1.0,
-            cycle_B: 1.0,
-            idt_A: 1.0,
-            idt_B: 1.0,
-            D_A: d_a,
-            D_B: d_b,
-        }
+        let terms = [("G_A", 0.5), ("G_B", 0.5), ("D_A", d_a), ("D_B", d_b)];
+        terms.into_iter().collect()
     }
 
     /// What is said over so many steps.
@@ -163,7 +166,7 @@ mod tests {
         let sure = said(&mut health, 1000, |_| losses(0.001, 0.2));
         assert_eq!(sure.len(), 1);
         assert!(sure[0].contains("D_A tells every fake"), "{}", sure[0]);
-        let blind = said(&mut health, 1000, |step| losses(usual(step).D_A, 0.2501));
+        let blind = said(&mut health, 1000, |step| losses(usual(step)["D_A"], 0.2501));
         assert_eq!(blind.len(), 1);
         assert!(
             blind[0].contains("D_B gives the same answer"),
@@ -188,9 +191,13 @@ mod tests {
     #[test]
     fn inversion_and_monotony_are_noticed_on_sheets() {
         let mut health = Health::new(GanMode::Lsgan);
-        let sheet = |correlation, variety| Statistics {
-            correlation: [0.5, correlation],
-            variety: [variety, 0.5],
+        let of = |domain, correlation, variety| OfDomain {
+            domain,
+            correlation,
+            variety,
+        };
+        let sheet = |correlation, variety| {
+            Statistics(vec![of("A", 0.5, variety), of("B", correlation, 0.5)])
         };
         assert!(health.sampled(&sheet(0.4, 0.6)).is_empty());
         let both = health.sampled(&sheet(-0.6, 0.01));

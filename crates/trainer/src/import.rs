@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cyclegan::{Config, CycleGan};
+use cyclegan::Config;
 use exchange::{Asked, Fitted};
 use serde::de::DeserializeOwned;
 use tensor::Device;
@@ -40,7 +40,7 @@ pub fn run(args: &ImportArgs) -> Result<Ending> {
     }
     settings.model.check()?;
 
-    let model = CycleGan::new(&settings.model, &Device::Cpu)?;
+    let model = cyclegan::model(&settings.model, &Device::Cpu)?;
     let mut state = model.state()?;
     for (network, _, fitted) in &imported {
         let tensors = fitted.state.iter();

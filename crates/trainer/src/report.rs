@@ -89,15 +89,14 @@ impl Progress {
 
     /// A step was taken, the `step`th of the run.
     pub fn step(&mut self, step: u64, losses: &Losses<f32>) {
-        let smoothed = match self.smoothed {
+        let smoothed = match self.smoothed.take() {
             // One that is no number must not stay for good.
-            Some(past) if losses.named().iter().all(|(_, value)| value.is_finite()) => {
+            Some(past) if losses.named().all(|(_, value)| value.is_finite()) => {
                 past.mix(losses, SMOOTHING)
             }
             Some(past) => past,
-            None => *losses,
+            None => losses.clone(),
         };
-        self.smoothed = Some(smoothed);
         let done = (step - self.first) as f64;
         let seconds_each = self.started.elapsed().as_secs_f64() / done;
         let left = (self.end - step as f64).max(0.0) * seconds_each;
@@ -107,6 +106,7 @@ impl Progress {
             self.batch as f64 / seconds_each,
             duration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX))
         );
+        self.smoothed = Some(smoothed);
         self.bar.set_position(step);
         let due = step == self.total || self.last_line.elapsed() >= LINE_EVERY;
         if !self.quiet && !self.is_terminal && due {
@@ -146,22 +146,19 @@ impl Progress {
     }
 }
 
+/// The terms, those of both domains together.
 fn text(losses: &Losses<f32>) -> String {
-    let Losses {
-        G_A,
-        G_B,
-        cycle_A,
-        cycle_B,
-        idt_A,
-        idt_B,
-        D_A,
-        D_B,
-    } = losses;
-    format!(
-        "G {:.2} cycle {:.2} idt {:.2} D {:.2}",
-        G_A + G_B,
-        cycle_A + cycle_B,
-        idt_A + idt_B,
-        D_A + D_B
-    )
+    let mut sums: Vec<(&str, f32)> = Vec::new();
+    for (name, value) in losses.named() {
+        let name = name
+            .strip_suffix("_A")
+            .or_else(|| name.strip_suffix("_B"))
+            .unwrap_or(name);
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => sums.push((name, *value)),
+        }
+    }
+    let each = sums.iter().map(|(name, sum)| format!("{name} {sum:.2}"));
+    each.collect::<Vec<_>>().join(" ")
 }

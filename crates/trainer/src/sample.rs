@@ -1,14 +1,11 @@
 //! Sample sheets: the same test pictures, there and back, as training goes on.
 
 use anyhow::Result;
-use cyclegan::{Config, CycleGan};
+use cyclegan::{Config, Method, Model};
 use images::{RgbImage, Sheet};
 use tensor::{Device, Tensor};
 
 use crate::data::Pictures;
-
-/// What is above the columns of a sheet.
-pub const CAPTIONS: [&str; 6] = ["real A", "fake B", "A again", "real B", "fake A", "B again"];
 
 /// Rows of a sheet.
 const ROWS: usize = 6;
@@ -21,6 +18,7 @@ pub struct Samples {
     b: Vec<Vec<f32>>,
     size: usize,
     channels: [usize; 2],
+    method: Method,
 }
 
 impl Samples {
@@ -35,6 +33,7 @@ impl Samples {
             b,
             size: config.size,
             channels: config.channels(),
+            method: config.method,
         })
     }
 
@@ -46,70 +45,79 @@ impl Samples {
         rows * (2 * 4 * pixels + 6 * (pixels + shown))
     }
 
-    /// Translates the pictures there and back, onto a sheet; and says what strikes about them, if there are
+    /// Translates the pictures, onto a sheet; and says what strikes about them, if there are
     /// enough.
     ///
     /// # Errors
     /// When the device fails.
     pub fn translate(
         &self,
-        model: &CycleGan,
+        model: &dyn Model,
         device: &Device,
     ) -> Result<(RgbImage, Option<Statistics>)> {
         let scale = SHOWN.div_ceil(self.size).max(1) as u32;
-        let mut sheet = Sheet::new(CAPTIONS.len()).scale(scale).captions(CAPTIONS);
+        let columns = self.method.columns();
+        let mut sheet = Sheet::new(columns.len())
+            .scale(scale)
+            .captions(columns.iter().copied());
         let pixels = self.size * self.size;
-        let (mut a_to_b, mut b_to_a) = (Pairs::new(pixels), Pairs::new(pixels));
+        let mut seen = Vec::new();
+        for (domain, columns) in self.method.translations() {
+            seen.push((*domain, *columns, Pairs::new(pixels)));
+        }
         for (a, b) in self.a.iter().zip(self.b.iter().cycle()) {
             let [shape_a, shape_b] = self.channels.map(|c| [1, c, self.size, self.size]);
             let real_a = Tensor::from_slice(a, shape_a, device)?;
             let real_b = Tensor::from_slice(b, shape_b, device)?;
-            let there = model.sample(&real_a, &real_b)?;
-            let row = [
-                &real_a,
-                &there.fake_b,
-                &there.rec_a,
-                &real_b,
-                &there.fake_a,
-                &there.rec_b,
-            ];
-            let row = row.map(Tensor::to_vec).into_iter();
+            let row = model.sample(&real_a, &real_b)?;
+            let row = row.iter().map(Tensor::to_vec);
             let row = row.collect::<tensor::Result<Vec<_>>>()?;
             for picture in &row {
                 sheet.push(images::from_chw(picture, self.size, self.size)?);
             }
-            a_to_b.push(&row[0], &row[1]);
-            b_to_a.push(&row[3], &row[4]);
+            for (_, [before, after], pairs) in &mut seen {
+                pairs.push(&row[*before], &row[*after]);
+            }
         }
-        let statistics = a_to_b.statistics().zip(b_to_a.statistics());
-        let statistics = statistics.map(|(a, b)| Statistics {
-            correlation: [a.0, b.0],
-            variety: [a.1, b.1],
+        let each = seen.iter().map(|(domain, _, pairs)| {
+            let (correlation, variety) = pairs.statistics()?;
+            Some(OfDomain {
+                domain,
+                correlation,
+                variety,
+            })
         });
+        let statistics = each.collect::<Option<_>>().map(Statistics);
         Ok((sheet.render(), statistics))
     }
 }
 
-/// What strikes about the translations on a sample sheet, A to B and B to A.
+/// What strikes about the translations on a sample sheet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics(pub Vec<OfDomain>);
+
+/// What strikes about the translations of a domain's pictures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Statistics {
+pub struct OfDomain {
+    /// Where the pictures are from.
+    pub domain: &'static str,
     /// Pearson's correlation of brightness between pictures and their translations, pixel by pixel, in the
     /// mean: 1 alike, −1 inverted.
-    pub correlation: [f32; 2],
+    pub correlation: f32,
     /// How much translations differ from each other, as a share of how much the pictures do.
-    pub variety: [f32; 2],
+    pub variety: f32,
 }
 
 impl Statistics {
     /// Name and value of each.
-    pub fn named(&self) -> [(&'static str, f32); 4] {
-        let ([ab, ba], [variety_ab, variety_ba]) = (self.correlation, self.variety);
-        [
-            ("correlation_A", ab),
-            ("correlation_B", ba),
-            ("variety_A", variety_ab),
-            ("variety_B", variety_ba),
-        ]
+    pub fn named(&self) -> impl Iterator<Item = (String, f32)> + '_ {
+        self.0.iter().flat_map(|of| {
+            let named = |name: &str, value| (format!("{name}_{}", of.domain), value);
+            [
+                named("correlation", of.correlation),
+                named("variety", of.variety),
+            ]
+        })
     }
 }
 

@@ -124,7 +124,13 @@ impl Settings {
             Some(name) => typed_value(name.clone()).context("preset")?,
             None => Preset::Demo,
         };
-        let mut model = Table::try_from(Config::preset(preset))?;
+        let config = Config::preset(preset);
+        let named = flags.get("method").or_else(|| file.get("method"));
+        let config = match named {
+            Some(name) => config.with_method(typed_value(name.clone()).context("method")?),
+            None => config,
+        };
+        let mut model = Table::try_from(config)?;
         let mut run = Table::try_from(RunSettings::preset(preset))?;
         for (key, value) in file.into_iter().chain(flags) {
             let table = match (model.contains_key(&key), run.contains_key(&key)) {
@@ -213,10 +219,12 @@ pub fn shown(config: &Config, key: &str) -> String {
 /// Why an option can't change once a run has begun, if so.
 fn fixed(key: &str) -> Option<&'static str> {
     Some(match key {
-        "generator" | "ngf" | "discriminator" | "ndf" | "n_layers" | "norm" | "input_nc"
-        | "output_nc" | "dropout" | "upsampling" | "spectral_norm" => {
+        "decoder_norm" | "generator" | "ngf" | "discriminator" | "ndf" | "n_layers" | "norm"
+        | "input_nc" | "output_nc" | "dropout" | "upsampling" | "spectral_norm"
+        | "nce_features" | "global_layers" => {
             "its weights belong to other networks. Begin a new run for that"
         }
+        "method" => "it has other networks. Begin a new run for that",
         "init" | "init_gain" => "its weights were drawn when it began. Begin a new run for that",
         "direction" => "its networks have learnt which domain is which. Begin a new run for that",
         "seed" => "the order of its pictures follows from it. Begin a new run for that",
@@ -345,6 +353,22 @@ mod tests {
     fn the_file_can_name_the_preset() {
         let settings = merge("preset = \"paper\"", Options::default()).unwrap();
         assert_eq!(settings.model, Config::preset(Preset::Paper));
+    }
+
+    #[test]
+    fn a_method_has_numbers_of_its_own_below_what_is_given() {
+        let flags = Options {
+            method: Some("fastcut".into()),
+            pool_size: Some(5),
+            ..Options::default()
+        };
+        let model = merge("lambda_nce = 3", flags).unwrap().model;
+        assert_eq!((model.lambda_nce, model.pool_size), (3.0, 5));
+        assert!(model.flip_equivariance && !model.nce_idt);
+        let settings = merge("method = \"cut\"", Options::default()).unwrap();
+        assert_eq!(settings.model.pool_size, 0);
+        let text = settings.to_toml().unwrap();
+        assert_eq!(Settings::from_toml(&text).unwrap(), settings);
     }
 
     #[test]

@@ -8,10 +8,18 @@ use crate::amount::Memory;
 
 /// The side of the tiles' cores for a picture of `[height, width]` that the user asked for; none where a tile
 /// is all of it.
-pub fn given(generator: &Generator, size: [usize; 2], side: usize) -> Option<usize> {
-    let tiles = Tiling::new(generator, size, side).tiles().nth(1);
-    tiles.map(|_| side)
+///
+/// # Errors
+/// When the generator can't take tiles.
+pub fn given(generator: &Generator, size: [usize; 2], side: usize) -> Result<Option<usize>> {
+    let is_cut = Tiling::new(generator, size, side).tiles().nth(1).is_some();
+    if is_cut && !generator.can_be_tiled() {
+        bail!("{WHOLE_ONLY}; leave --tile out");
+    }
+    Ok(is_cut.then_some(side))
 }
+
+const WHOLE_ONLY: &str = "a generator with --decoder-norm adalin looks at a picture as a whole, and can't take it in tiles";
 
 /// The side of the largest cores that fit into memory; none where the picture does as a whole.
 ///
@@ -26,6 +34,14 @@ pub fn fitting(
 ) -> Result<Option<usize>> {
     if fits(config, size, device, memory, whole_bytes) {
         return Ok(None);
+    }
+    if !generator.can_be_tiled() {
+        bail!(
+            "{memory} of memory are too little for {}×{} pixels, and {WHOLE_ONLY}; give a smaller picture or more \
+             --memory",
+            size[1],
+            size[0]
+        );
     }
     // The picture, and the row of tiles that is gathered until it can be written, are always with the processor.
     let beside = |core: usize| match device {

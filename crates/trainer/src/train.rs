@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cyclegan::{CycleGan, Outcome, OutcomeReading, Stage};
+use cyclegan::{Model, Outcome, OutcomeReading, Stage};
 use indicatif::ProgressBar;
 use nn::LossScale;
 use serde_json::{Map, Value};
@@ -301,8 +301,7 @@ fn announce(
     let largest = stages.iter().max_by_key(|stage| stage.pixels());
     let largest = largest.context("the run has no steps")?;
     let config = &largest.config;
-    let mut model = CycleGan::new(config, device)?;
-    let (generator, discriminator) = model.parameter_counts();
+    let mut model = cyclegan::model(config, device)?;
     if !quiet {
         let [a, b] = pictures.lens();
         let sizes = stages.iter().map(|Stage { config, .. }| config.size);
@@ -312,7 +311,11 @@ fn announce(
             "pictures    {a} of A, {b} of B, trained at {}",
             sizes.join(", ")
         );
-        eprintln!("parameters  2 × {generator} (generators), 2 × {discriminator} (discriminators)");
+        let parameters = model.parameter_counts();
+        let parameters = parameters
+            .iter()
+            .map(|(name, count)| format!("{count} in {name}"));
+        eprintln!("parameters  {}", parameters.collect::<Vec<_>>().join(", "));
         eprintln!("memory      {planned}");
     }
     let [a, b] = cyclegan::noise(config, device)?;
@@ -452,7 +455,7 @@ impl Run {
     /// Trains from the newest checkpoint, or the beginning.
     fn attempt(&mut self, device: Device, material: Option<Material>) -> Result<Ending> {
         self.dir.sweep();
-        let mut model = CycleGan::new(&self.settings.model, &device)?;
+        let mut model = cyclegan::model(&self.settings.model, &device)?;
         let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
         let mut rate = Rate::default();
         if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {
@@ -506,7 +509,7 @@ impl Run {
 struct Training<'a> {
     run: &'a mut Run,
     device: Device,
-    model: CycleGan,
+    model: Box<dyn Model>,
     metrics: Lines,
     pace: Pace,
     board: Option<TensorBoard>,
@@ -624,7 +627,7 @@ impl Training<'_> {
     /// Writes a sample sheet.
     fn sample(&mut self, samples: &Samples) -> Result<Option<Statistics>> {
         let Run { dir, progress, .. } = &*self.run;
-        let (sheet, statistics) = samples.translate(&self.model, &self.device)?;
+        let (sheet, statistics) = samples.translate(&*self.model, &self.device)?;
         let steps = self.model.steps();
         let path = dir.samples().join(format!("{steps:06}.png"));
         disk::patiently(progress, || Ok(images::save_png(&path, &sheet)?))?;
@@ -738,17 +741,18 @@ impl Training<'_> {
         line.insert("step".into(), unread.step.into());
         let terms = outcome
             .named()
-            .into_iter()
-            .map(|(name, value)| (name, *value));
-        let scales = ["loss_scale_G", "loss_scale_D"].into_iter();
+            .map(|(name, value)| (name.to_owned(), *value));
+        let scales = ["loss_scale_G", "loss_scale_D"]
+            .map(String::from)
+            .into_iter();
         let scales = scales.zip(unread.loss_scales.into_iter().flatten());
         let shown = unread.statistics.iter().flat_map(Statistics::named);
         for (name, value) in terms
-            .chain([("learning_rate", unread.learning_rate)])
+            .chain([("learning_rate".to_owned(), unread.learning_rate)])
             .chain(scales)
             .chain(shown)
         {
-            line.insert(name.into(), value.into());
+            line.insert(name, value.into());
         }
         disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))?;
         if let Some(board) = &mut self.board {

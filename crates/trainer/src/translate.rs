@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use cyclegan::{Config, CycleGan, Generator, Tile, TiledGenerator, Tiling};
+use cyclegan::{Config, Generator, Tile, TiledGenerator, Tiling};
 use faces::{Detector, Manifest, Portraits};
 use images::RgbImage;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -34,9 +34,9 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         false => vec![args.input.clone()],
     };
     let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
-    let model = CycleGan::new(&checkpoint.header.settings.model, &device)?;
+    let model = cyclegan::model(&checkpoint.header.settings.model, &device)?;
     model.load_networks(&checkpoint.state(&device)?)?;
-    let generator = args.direction.generator(&model);
+    let generator = args.direction.generator(&*model)?;
     if is_standard(&args.output) {
         ensure!(
             inputs.len() == 1,
@@ -261,7 +261,7 @@ impl Translator<'_> {
         let picture = read(input)?;
         let size = fitted(self.generator, &picture);
         let core = match self.tile {
-            Some(side) => tiles::given(self.generator, size, side),
+            Some(side) => tiles::given(self.generator, size, side)?,
             None => tiles::fitting(self.generator, self.config, size, self.device, self.memory)
                 .with_context(|| format!("{} can't be translated", input.display()))?,
         };

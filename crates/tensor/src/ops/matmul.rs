@@ -41,6 +41,20 @@ impl Tensor {
         )
     }
 
+    /// The products `a[i]ᵀ·b[i]` of N×k×m with N×k×n.
+    ///
+    /// # Errors
+    /// When the shapes don't go together.
+    pub fn transposed_matmul(&self, other: &Tensor) -> Result<Tensor> {
+        apply(
+            MatMul {
+                transpose_a: true,
+                transpose_b: false,
+            },
+            &[self, other],
+        )
+    }
+
     /// The products `a[i]·b[i]ᵀ` of N×m×k with N×n×k.
     ///
     /// # Errors

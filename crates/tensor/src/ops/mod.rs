@@ -15,8 +15,10 @@ mod conv_transpose2d;
 mod depthwise_conv2d;
 mod dropout;
 mod expand;
+mod exponential;
 mod fill;
 mod finite_or_zero;
+mod gather;
 mod gradient_gate;
 mod instance_norm;
 mod loss;
@@ -58,7 +60,9 @@ pub fn registry() -> Vec<Family> {
         depthwise_conv2d::family(),
         dropout::family(),
         expand::family(),
+        exponential::family(),
         finite_or_zero::family(),
+        gather::family(),
         gradient_gate::family(),
         instance_norm::family(),
         loss::family(),

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
+use cyclegan::Method;
 use images::Sheet;
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +14,6 @@ use toml::Table;
 use crate::checkpoint;
 use crate::run_dir::RunDir;
 use crate::runs;
-use crate::sample::CAPTIONS;
 
 /// The most bytes of a configuration that are shown.
 const LONGEST_CONFIG: u64 = 64 << 10;
@@ -52,7 +52,9 @@ pub struct SampleSheet {
 /// How sample sheets are laid out, in pixels.
 #[derive(Debug, Serialize)]
 struct Layout {
-    captions: [&'static str; CAPTIONS.len()],
+    captions: &'static [&'static str],
+    /// Columns that are worth to be held against each other.
+    pairs: &'static [[usize; 2]],
     gap: u32,
     caption: u32,
 }
@@ -81,6 +83,7 @@ impl Overview {
         );
         events.drain(..events.len().saturating_sub(EVENTS));
         let config = config(run);
+        let method = method(&config);
         let checkpoints = checkpoint::list(run).unwrap_or_default();
         Overview {
             name: name(run),
@@ -104,7 +107,8 @@ impl Overview {
                 .collect(),
             samples: samples(run),
             layout: Layout {
-                captions: CAPTIONS,
+                captions: method.columns(),
+                pairs: method.pairs(),
                 gap: Sheet::GAP,
                 caption: Sheet::CAPTION,
             },
@@ -127,6 +131,13 @@ fn config(run: &RunDir) -> Table {
         File::open(run.config()).and_then(|f| f.take(LONGEST_CONFIG).read_to_string(&mut text));
     // A page without them is better than none.
     read.map_or_else(|_| Table::new(), |_| text.parse().unwrap_or_default())
+}
+
+/// That of a run's settings; CycleGAN's where they can't be read.
+fn method(config: &Table) -> Method {
+    let named = config.get("method").cloned();
+    let method = named.and_then(|name| name.try_into().ok());
+    method.unwrap_or(Method::CycleGan)
 }
 
 /// A value as people read it.
@@ -174,8 +185,9 @@ mod tests {
     #[test]
     fn sheets_are_laid_out_as_the_page_takes_them_apart() {
         let (side, rows) = (37, 3);
-        let mut sheet = Sheet::new(CAPTIONS.len()).captions(CAPTIONS);
-        for _ in 0..rows * CAPTIONS.len() {
+        let captions = Method::CycleGan.columns();
+        let mut sheet = Sheet::new(captions.len()).captions(captions.iter().copied());
+        for _ in 0..rows * captions.len() {
             sheet.push(RgbImage::from_pixel(side, side, images::Rgb([9, 8, 7])));
         }
         let sheet = sheet.render();

@@ -153,8 +153,6 @@
     return { side, rows, at: (column, row) => [gap + column * (side + gap), caption + gap + row * (side + gap)] };
   }
 
-  const PAIRS = [[0, 1], [3, 4], [0, 2], [3, 5], [1, 4]];
-
   function drawSheet() {
     const { image, cells } = sheet;
     const canvas = $("sheet");
@@ -169,10 +167,10 @@
     $("sheet-compare").parentElement.hidden = !cells;
     if (!cells) return;
     fill($("row"), Array.from({ length: cells.rows }, (_, i) => [i, i + 1]));
-    const { captions } = overview.layout;
-    fill($("pair"), PAIRS.map(([a, b], i) => [i, `${captions[a]} – ${captions[b]}`]));
+    const { captions, pairs } = overview.layout;
+    fill($("pair"), pairs.map(([a, b], i) => [i, `${captions[a]} – ${captions[b]}`]));
     const row = Number($("row").value);
-    const [a, b] = PAIRS[Number($("pair").value)];
+    const [a, b] = pairs[Number($("pair").value)];
     const scaled = (column) => [...cells.at(column, row), cells.side, cells.side].map((x) => x * sheet.scale);
     const size = Math.round(cells.side * sheet.scale);
     compare.show([image, ...scaled(a)], [image, ...scaled(b)], [size, size], [captions[a], captions[b]]);
@@ -202,9 +200,11 @@
     const pitch = side + overview.layout.gap;
     const column = Math.floor((event.offsetX * factor - left) / pitch);
     const row = Math.floor((event.offsetY * factor + overview.layout.caption - top) / pitch);
-    if (row < 0 || row >= rows || column < 0 || column > 5) return;
+    // The foremost pair that shows the column.
+    const pair = overview.layout.pairs.findIndex((pair) => pair.includes(column));
+    if (row < 0 || row >= rows || pair < 0) return;
     $("row").value = row;
-    $("pair").value = { 0: 0, 1: 0, 2: 2, 3: 1, 4: 1, 5: 3 }[column];
+    $("pair").value = pair;
     drawSheet();
   });
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use cyclegan::{Config, CycleGan};
+use cyclegan::{Config, Model};
 use images::{Rgb, RgbImage};
 use serde::Serialize;
 use tensor::Device;
@@ -53,7 +53,7 @@ pub struct Studio {
 struct Loaded {
     /// The newest file when they were loaded, whole or not.
     newest: (PathBuf, Option<SystemTime>),
-    model: CycleGan,
+    model: Box<dyn Model>,
     config: Config,
     step: u64,
 }
@@ -84,7 +84,7 @@ impl Studio {
             step,
             ..
         } = self.networks()?;
-        let generator = order.direction.generator(model);
+        let generator = order.direction.generator(&**model)?;
         let size = translate::fitted(generator, &picture);
         let room = memory::for_translation(&device)?;
         if !matches!(
@@ -122,7 +122,7 @@ impl Studio {
             _ => {
                 let checkpoint = Checkpoint::find(self.run.path(), |_| ())?;
                 let config = checkpoint.header.settings.model.clone();
-                let model = CycleGan::new(&config, &self.device)?;
+                let model = cyclegan::model(&config, &self.device)?;
                 model.load_networks(&checkpoint.state(&self.device)?)?;
                 Loaded {
                     newest,
