@@ -117,6 +117,11 @@ impl Network {
         format!("{}/relu5_3:unit", self.name())
     }
 
+    /// Side of the pictures that it should see, in pixels, unless another is asked for.
+    pub fn size(&self) -> u32 {
+        128
+    }
+
     /// Whether it can tell LPIPS.
     pub fn has_heads(&self) -> bool {
         self.heads.is_some()
