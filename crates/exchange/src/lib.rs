@@ -50,7 +50,7 @@ pub struct Weights {
 #[non_exhaustive]
 pub enum Error {
     /// The file system said no.
-    #[error("{} could not be {action}: {source}", path.display())]
+    #[error("{} could not be {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

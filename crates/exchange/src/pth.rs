@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nn::Module;
 use tensor::Tensor;
+use zip::read::{ArchiveOffset, Config};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -45,7 +46,13 @@ pub(crate) fn read_zip(bytes: &[u8]) -> Result<Weights, String> {
     if promises_too_much(bytes) {
         return Err("it says that it has more entries than it has room for".into());
     }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
+    // An archive's beginning is looked for otherwise, and found in the wrong place where its first entry's name has
+    // 30 characters: its header is then as long as the records at the end.
+    let config = Config {
+        archive_offset: ArchiveOffset::Known(0),
+    };
+    let archive = ZipArchive::with_config(config, Cursor::new(bytes));
+    let mut archive = archive.map_err(|error| damaged(&error))?;
     let mut entries = HashMap::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|error| damaged(&error))?;

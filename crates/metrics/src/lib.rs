@@ -6,7 +6,10 @@
 //!
 //! Figures of different networks or sizes can't be compared: [`Network::layer`] names what goes with one.
 
+mod efficientnet;
 mod fid;
+mod file;
+mod inception;
 mod kid;
 mod network;
 mod vgg;

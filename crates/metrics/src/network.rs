@@ -1,20 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use images::RgbImage;
-use tensor::ops::{Activation, PadMode};
-use tensor::{Device, Shape, Tensor, no_grad};
+use tensor::{Device, Tensor, no_grad};
 
-use crate::vgg::{BLOCKS, Kind, Vgg};
-
-/// Mean and standard deviation of ImageNet's red, green and blue, for pixels in −1…1.
-const MEAN: [f32; 3] = [-0.030, -0.088, -0.188];
-const DEVIATION: [f32; 3] = [0.458, 0.448, 0.450];
-/// What keeps the direction of a pixel without any activation finite, as in LPIPS.
-const EPSILON: f32 = 1e-10;
-/// A blur of [1, 2, 1] / 4 along both axes.
-const BLUR: [f32; 9] = [
-    0.0625, 0.125, 0.0625, 0.125, 0.25, 0.125, 0.0625, 0.125, 0.0625,
-];
+use crate::efficientnet::EfficientNet;
+use crate::inception::Inception;
+use crate::vgg::Vgg;
 
 /// Why a network can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +16,7 @@ pub enum Error {
     Exchange(#[from] exchange::Error),
 
     /// It holds something else.
-    #[error("{} holds no VGG16: {reason}", path.display())]
+    #[error("{} holds no network to make features with: {reason}", path.display())]
     Network {
         /// The file.
         path: PathBuf,
@@ -33,151 +24,139 @@ pub enum Error {
         reason: String,
     },
 
+    /// A picture that is none.
+    #[error(transparent)]
+    Image(#[from] images::Error),
+
     /// The device failed, or a picture is too small.
     #[error(transparent)]
     Tensor(#[from] tensor::Error),
 }
 
-/// A VGG16 that makes features of pictures.
+/// A network that makes features of pictures: a VGG16, an EfficientNet-Lite0 or an Inception-v3.
 pub struct Network {
-    kind: Kind,
-    /// Weight and bias.
-    convolutions: Vec<[Tensor; 2]>,
-    /// Filters before each pooling thins out, where it does so blurred.
-    blurs: Vec<Tensor>,
-    /// How much each channel counts in LPIPS.
-    heads: Option<Vec<Tensor>>,
+    body: Body,
     device: Device,
+}
+
+enum Body {
+    Vgg(Vgg),
+    EfficientNet(EfficientNet),
+    Inception(Inception),
 }
 
 /// What a network sees in a picture.
 pub struct Look {
-    /// Behind each block's last relu (1×C×H×W).
-    blocks: Vec<Tensor>,
+    /// 1×C×1×1
+    pub(crate) features: Tensor,
+    /// What LPIPS compares, behind each block's last relu (1×C×H×W); empty where the network can't tell it.
+    pub(crate) blocks: Vec<Tensor>,
 }
 
 impl Network {
-    /// Reads a network from a state dict of `stlpips-pytorch` or torchvision, in a format that
-    /// [`exchange::read`] takes.
+    /// Reads a network from a state dict in a format that [`exchange::read`] takes. Which one it is, is told by its
+    /// tensors' names:
+    ///
+    /// - a VGG16 of `stlpips-pytorch` (`net.slice1.0.weight`) or torchvision (`features.0.weight`)
+    /// - an EfficientNet-Lite0 of `efficientnet-lite-pytorch` (`_conv_stem.weight`)
+    /// - an Inception-v3 (`Conv2d_1a_3x3.conv.weight`) of pytorch-fid, with 1008 classes, or torchvision, with 1000
     ///
     /// # Errors
-    /// When the file can't be read or holds no VGG16, or the device has no room.
+    /// When the file can't be read or holds none of them, or the device has no room.
     pub fn load(path: &Path, device: &Device) -> Result<Self, Error> {
         let weights = exchange::read(path)?;
-        let found = Vgg::find(&weights).map_err(|reason| Error::Network {
+        let body = if EfficientNet::is_in(&weights) {
+            EfficientNet::load(&weights, device).map(|made| made.map(Body::EfficientNet))
+        } else if Inception::is_in(&weights) {
+            Inception::load(&weights, device).map(|made| made.map(Body::Inception))
+        } else if Vgg::is_in(&weights) {
+            Vgg::load(&weights, device).map(|made| made.map(Body::Vgg))
+        } else {
+            Err(
+                "it has none of net.slice1.0.weight (stlpips' VGG16), features.0.weight (torchvision's), \
+                 _conv_stem.weight (EfficientNet-Lite0) and Conv2d_1a_3x3.conv.weight (Inception-v3)"
+                    .to_owned(),
+            )
+        };
+        let body = body.map_err(|reason| Error::Network {
             path: path.to_owned(),
             reason,
         })?;
-        let tensor = |array: &exchange::Array| {
-            let shape = Shape::try_from(&array.shape[..])?;
-            Tensor::from_slice(&array.values, shape, device)
-        };
-        let convolutions = found
-            .convolutions
-            .iter()
-            .map(|[weight, bias]| Ok([tensor(weight)?, tensor(bias)?]));
-        let convolutions = convolutions.collect::<tensor::Result<Vec<_>>>()?;
-        let heads = match &found.heads {
-            Some(heads) => Some(
-                heads
-                    .iter()
-                    .map(|head| tensor(head))
-                    .collect::<tensor::Result<_>>()?,
-            ),
-            None => None,
-        };
-        let mut ends = BLOCKS[..4].iter().scan(0, |end, len| {
-            *end += len;
-            Some(*end)
-        });
-        let blur = |end: usize| {
-            let channels = found.convolutions[end - 1][1].values.len();
-            Tensor::from_slice(&BLUR.repeat(channels), [channels, 1, 3, 3], device)
-        };
-        let blurs = match found.kind {
-            Kind::ShiftTolerant => ends.by_ref().map(blur).collect::<tensor::Result<_>>()?,
-            Kind::Torchvision => Vec::new(),
-        };
         Ok(Network {
-            kind: found.kind,
-            convolutions,
-            blurs,
-            heads,
+            body: body?,
             device: device.clone(),
         })
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
-        self.kind.name()
+        match &self.body {
+            Body::Vgg(vgg) => vgg.name(),
+            Body::EfficientNet(_) => "efficientnet-lite0",
+            Body::Inception(inception) => inception.name(),
+        }
     }
 
-    /// The name of what features are: the directions of the last relu's pixels, see [`Look::features`].
+    /// The name of what features are, see [`Look::features`].
     pub fn layer(&self) -> String {
-        format!("{}/relu5_3:unit", self.name())
+        let layer = match self.body {
+            Body::Vgg(_) => "relu5_3:unit",
+            Body::EfficientNet(_) | Body::Inception(_) => "pool",
+        };
+        format!("{}/{layer}", self.name())
+    }
+
+    /// Side of the pictures that it should see, in pixels, unless another is asked for: what it was trained with, but
+    /// for a VGG16, which takes less and is large.
+    pub fn size(&self) -> u32 {
+        match self.body {
+            Body::Vgg(_) => 128,
+            Body::EfficientNet(_) => 224,
+            Body::Inception(_) => 299,
+        }
     }
 
     /// Whether it can tell LPIPS.
     pub fn has_heads(&self) -> bool {
-        self.heads.is_some()
+        matches!(&self.body, Body::Vgg(vgg) if vgg.has_heads())
     }
 
-    /// What it sees in a picture brought to `size`×`size` pixels, bicubic with antialiasing and in 256 levels.
+    /// What it sees in a picture brought to `size`×`size` pixels: bicubic with antialiasing, not rounded to 256
+    /// levels, as clean-fid does it (Parmar et al. 2022).
     ///
     /// # Errors
-    /// When the size is less than about 32, or the device fails.
+    /// When the size is too small (for a VGG16 about 32, for an Inception-v3 75), or the device fails.
     pub fn look_at(&self, picture: &RgbImage, size: u32) -> Result<Look, Error> {
-        let resized;
-        let picture = match picture.dimensions() == (size, size) {
-            true => picture,
-            false => {
-                resized = images::resize(picture, size, size);
-                &resized
-            }
-        };
-        self.look(&images::to_chw(picture, 3), [size as usize; 2])
+        let (width, height) = picture.dimensions();
+        let mut planes = images::to_chw(picture, 3);
+        if (width, height) != (size, size) {
+            let from = (height as usize, width as usize);
+            planes = images::resize_f32(&planes, 3, from, (size as usize, size as usize))?;
+            planes
+                .iter_mut()
+                .for_each(|value| *value = value.clamp(-1.0, 1.0));
+        }
+        self.look(&planes, [size as usize; 2])
     }
 
     /// What it sees in 3×height×width values in −1…1.
     ///
     /// # Errors
-    /// When there are not as many, they are too few for five blocks, or the device fails.
+    /// When there are not as many, they are too few for its layers, or the device fails.
     pub fn look(&self, planes: &[f32], [height, width]: [usize; 2]) -> Result<Look, Error> {
-        let area = (height * width).max(1);
-        let normalised = planes.chunks(area).zip(MEAN.iter().zip(&DEVIATION));
-        let normalised: Vec<f32> = normalised
-            .flat_map(|(plane, (mean, deviation))| {
-                plane.iter().map(move |v| (v - mean) / deviation)
-            })
-            .collect();
-        let pixels = Tensor::from_slice(&normalised, [1, 3, height, width], &self.device)?;
-        Ok(no_grad(|| self.blocks(pixels))?)
-    }
-
-    fn blocks(&self, mut x: Tensor) -> tensor::Result<Look> {
-        let mut convolutions = self.convolutions.iter();
-        let mut blocks = Vec::new();
-        for (block, len) in BLOCKS.into_iter().enumerate() {
-            if block > 0 {
-                x = self.pool(&x, block - 1)?;
-            }
-            for [weight, bias] in convolutions.by_ref().take(len) {
-                x = x.conv2d(weight, Some(bias), 1, 1)?;
-                x = x.activation(Activation::Relu)?;
-            }
-            blocks.push(x.clone());
+        let mut planes = planes.to_vec();
+        match self.body {
+            Body::Vgg(_) => Vgg::normalise(&mut planes),
+            Body::EfficientNet(_) => EfficientNet::normalise(&mut planes),
+            // It takes them as they are.
+            Body::Inception(_) => {}
         }
-        Ok(Look { blocks })
-    }
-
-    fn pool(&self, x: &Tensor, block: usize) -> tensor::Result<Tensor> {
-        match self.blurs.get(block) {
-            None => x.max_pool2d(2, 2, [0, 0]),
-            Some(filters) => x
-                .max_pool2d(2, 1, [0, 0])?
-                .pad(PadMode::Reflect, [2; 4])?
-                .depthwise_conv2d(filters, 2, 0),
-        }
+        let pixels = Tensor::from_slice(&planes, [1, 3, height, width], &self.device)?;
+        Ok(no_grad(|| match &self.body {
+            Body::Vgg(vgg) => vgg.look(pixels),
+            Body::EfficientNet(network) => network.look(pixels),
+            Body::Inception(inception) => inception.look(pixels),
+        })?)
     }
 
     /// LPIPS of two pictures of one size; none if the network's file has no heads for it.
@@ -185,41 +164,21 @@ impl Network {
     /// # Errors
     /// When the device fails.
     pub fn distance(&self, a: &Look, b: &Look) -> Result<Option<f64>, Error> {
-        let Some(heads) = &self.heads else {
-            return Ok(None);
-        };
-        let blocks = a.blocks.iter().zip(&b.blocks).zip(heads);
-        let each = blocks.map(|((a, b), head)| {
-            let difference = direction(a)?.sub(&direction(b)?)?;
-            let weighted = difference.mul(&difference)?.conv2d(head, None, 1, 0)?;
-            weighted.mean()?.item()
-        });
-        let each = no_grad(|| each.collect::<tensor::Result<Vec<f32>>>())?;
-        Ok(Some(each.into_iter().map(f64::from).sum()))
+        match &self.body {
+            Body::Vgg(vgg) => Ok(no_grad(|| vgg.distance(a, b))?),
+            Body::EfficientNet(_) | Body::Inception(_) => Ok(None),
+        }
     }
 }
 
 impl Look {
-    /// The deepest block, its channels C divided by their norm at each pixel as in LPIPS, averaged over the
-    /// picture, times √C: so KID's kernel is of cosines. Activations as they are reach hundreds, and a few
-    /// pictures would decide its third power.
+    /// The picture's features. Of an EfficientNet-Lite0 and an Inception-v3 what their last pooling gives; of a VGG16
+    /// the deepest block, its channels C divided by their norm at each pixel as in LPIPS, averaged over the picture,
+    /// times √C.
     ///
     /// # Errors
     /// When the device fails.
     pub fn features(&self) -> Result<Vec<f32>, Error> {
-        let deepest = self.blocks.last().expect("there are five");
-        let channels = deepest.shape().dims()[1];
-        let mean = no_grad(|| direction(deepest)?.mean_to([1, channels, 1, 1]))?;
-        Ok(mean.scale((channels as f32).sqrt())?.to_vec()?)
+        Ok(self.features.to_vec()?)
     }
-}
-
-/// Each pixel's channels, divided by their norm.
-fn direction(x: &Tensor) -> tensor::Result<Tensor> {
-    let &[n, _, height, width] = x.shape().dims() else {
-        unreachable!("activations are N×C×H×W");
-    };
-    let norm = x.mul(x)?.sum_to([n, 1, height, width])?.sqrt()?;
-    let scale = norm.scale_add(1.0, EPSILON)?.reciprocal()?;
-    x.mul(&scale.expand(x.shape())?)
 }

@@ -120,6 +120,58 @@ fn networks_see_what_they_see_in_pytorch() {
 }
 
 #[test]
+fn pooled_features_are_those_of_pytorch() {
+    let answers = exchange::read(&fixture("looks.safetensors")).unwrap();
+    let answer = |name: &str| {
+        let array = answers.arrays.iter().find(|array| array.name == name);
+        array.unwrap().values.clone()
+    };
+    for device in devices() {
+        for (file, name, size) in [
+            ("efficientnet-lite0", "efficientnet-lite0/pool", 224),
+            ("inception-fid", "fid-inception-v3/pool", 299),
+            (
+                "inception-torchvision",
+                "torchvision-inception-v3/pool",
+                299,
+            ),
+        ] {
+            let network = Network::load(&fixture(&format!("{file}.pth")), &device).unwrap();
+            assert_eq!((network.layer().as_str(), network.size()), (name, size));
+            let look = network.look(&answer("large"), [97, 90]).unwrap();
+            let (seen, expected) = (look.features().unwrap(), answer(file));
+            assert_eq!(seen.len(), expected.len());
+            let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            let pairs = seen.iter().zip(&expected);
+            let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(
+                off <= 1e-5 * largest,
+                "{name} on {device}: {off} of {largest}"
+            );
+            assert!(!network.has_heads());
+            assert_eq!(network.distance(&look, &look).unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn pictures_are_resized_as_clean_fid_does() {
+    let answers = exchange::read(&fixture("looks.safetensors")).unwrap();
+    let answer = |name: &str| {
+        let array = answers.arrays.iter().find(|array| array.name == name);
+        array.unwrap().values.clone()
+    };
+    let photo = answer("photo").into_iter().map(|value| value as u8);
+    let photo = images::RgbImage::from_raw(53, 44, photo.collect()).unwrap();
+    let network = Network::load(&fixture("torchvision.pth"), &Device::Cpu).unwrap();
+    let seen = network.look_at(&photo, 36).unwrap().features().unwrap();
+    let expected = answer("photo-features");
+    let pairs = seen.iter().zip(&expected);
+    let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off <= 1e-5, "{off}");
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_refused() {
     let mut weights = exchange::read(&fixture("torchvision.pth")).unwrap();
     weights.arrays[0].values[0] = f32::NAN;
@@ -147,6 +199,6 @@ fn other_files_are_refused_with_what_they_lack() {
     let other = refusal(&fixture("looks.safetensors"));
     assert!(other.contains("features.0.weight"), "{other}");
     let generator = fixture("../exchange/plain.pth");
-    assert!(refusal(&generator).contains("holds no VGG16"));
+    assert!(refusal(&generator).contains("holds no network"));
     assert!(refusal(Path::new("nowhere.pth")).contains("nowhere.pth"));
 }

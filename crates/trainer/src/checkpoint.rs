@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use nn::{CHECKSUM, StateDict, StateError, StateFile, StateReader, load_file};
 use tensor::Device;
 
+use crate::cli::Step;
 use crate::disk;
 use crate::rate::Rate;
 use crate::run_dir::RunDir;
@@ -25,6 +26,8 @@ const EXTENSION: &str = "safetensors";
 const MARK: &str = "keep";
 /// The file that names the newest checkpoint.
 const LATEST: &str = "latest";
+/// The file that names the best checkpoint, where training evaluates.
+const BEST: &str = "best";
 
 /// What a checkpoint says beside its tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +131,7 @@ impl Checkpoint {
     /// When there is none, or it is not whole.
     pub fn find(run: &Path, say: impl FnMut(&str)) -> Result<Self> {
         if run.is_file() {
-            let pointed = run.file_name() == Some(OsStr::new(LATEST));
+            let pointed = [LATEST, BEST].iter().any(|name| run.ends_with(name));
             return match pointed.then(|| fs::read_to_string(run)) {
                 Some(Ok(name)) => Self::verify(&run.with_file_name(name.trim())),
                 _ => Self::verify(run),
@@ -141,6 +144,45 @@ impl Checkpoint {
                 run.display()
             )
         })
+    }
+}
+
+impl Checkpoint {
+    /// A checkpoint file, or that of a run's folder after some steps, or its best or newest.
+    ///
+    /// # Errors
+    /// When there is none, or it is not whole.
+    pub fn at(run: &Path, step: Option<Step>, say: impl FnMut(&str)) -> Result<Self> {
+        let Some(step) = step else {
+            return Self::find(run, say);
+        };
+        if run.is_file() {
+            bail!(
+                "--step goes with a run's folder; {} is a file",
+                run.display()
+            );
+        }
+        let dir = RunDir::open(run)?;
+        let steps = match step {
+            Step::After(steps) => steps,
+            Step::Best => best(&dir).with_context(|| {
+                format!(
+                    "the run in {} has no best checkpoint: it was not trained with --eval-every",
+                    run.display()
+                )
+            })?,
+        };
+        let all = list(&dir)?;
+        let found = all.iter().find(|path| steps_of(path) == Some(steps));
+        Self::verify(found.with_context(|| {
+            let there = all.iter().filter_map(|path| steps_of(path));
+            let there: Vec<String> = there.map(|steps| steps.to_string()).collect();
+            format!(
+                "the run in {} has no checkpoint after step {steps}; it has those after {}",
+                run.display(),
+                there.join(", ")
+            )
+        })?)
     }
 }
 
@@ -248,11 +290,37 @@ pub fn save(dir: &RunDir, state: &StateDict, header: &Header) -> Result<()> {
     };
     write().context("the checkpoint could not be saved")?;
     let run = &header.settings.run;
+    let best = best(dir);
     for old in superfluous(list(dir)?, run.keep_checkpoints, run.keep_every) {
-        // One too many is no reason to end a run.
-        let _ = fs::remove_file(old);
+        if steps_of(&old) != best {
+            // One too many is no reason to end a run.
+            let _ = fs::remove_file(old);
+        }
     }
     Ok(())
+}
+
+/// The steps of the best checkpoint, if one is named.
+pub fn best(dir: &RunDir) -> Option<u64> {
+    // A name, or it is none of ours.
+    let file = File::open(dir.checkpoints().join(BEST)).ok()?;
+    let mut name = String::new();
+    file.take(100).read_to_string(&mut name).ok()?;
+    steps_of(Path::new(name.trim()))
+}
+
+/// Has `best` name the checkpoint after so many steps, so that it is kept; or none.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn set_best(dir: &RunDir, steps: Option<u64>) -> Result<()> {
+    let path = dir.checkpoints().join(BEST);
+    let written = match steps {
+        Some(steps) => disk::replace(&path, &format!("{steps:06}.{EXTENSION}\n")),
+        None if path.exists() => fs::remove_file(&path),
+        None => Ok(()),
+    };
+    written.with_context(|| format!("{} can't be written", path.display()))
 }
 
 /// Of checkpoints, oldest first, those that are neither among the last `last` nor marked nor at a multiple

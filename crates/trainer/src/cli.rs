@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
@@ -137,6 +138,24 @@ pub struct Options {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensorboard: Option<bool>,
+    /// Steps between evaluations: KID, FID and LPIPS of the test pictures' translations, A to B, and back, with
+    /// the network of --features; the best checkpoint is kept. 0: none [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
+    /// Weights of the network that --eval-every measures with, as `trainer evaluate` takes them
+    #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<PathBuf>,
+    /// The most pictures of each kind that --eval-every takes, spread evenly over those there are
+    /// [default: 64]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_pictures: Option<usize>,
+    /// The figure by which --eval-every tells the best checkpoint, that with the least of it [default: kid]
+    #[arg(long, value_parser = PossibleValuesParser::new(["kid", "fid", "lpips_cycle", "l1_cycle"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<String>,
 
     /// Train the same networks on small pictures first and on larger ones later: SIZE:STEPS or
     /// SIZE:STEPS:BATCH for each stage, as in 64:4000,128:4000,256:8000. Stands for --steps and --epochs;
@@ -398,6 +417,9 @@ pub struct TranslateArgs {
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]
     pub direction: Direction,
+    /// The checkpoint after so many steps, or the best that training kept [default: the newest]
+    #[arg(long, value_name = "N|best")]
+    pub step: Option<Step>,
     /// Translate in tiles of N×N pixels and what the generator sees around them; the result is the same
     /// [default: the whole picture where it fits into --memory, else tiles as large as do]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -430,15 +452,16 @@ pub struct EvaluateArgs {
     /// LPIPS) or torchvision (without)
     #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
     pub features: Option<PathBuf>,
-    /// Side of the pictures that the network sees; figures at different ones can't be compared
-    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(32..=1024))]
-    pub size: u32,
+    /// Side of the pictures that the network sees; figures at different ones can't be compared [default: the
+    /// network's own, 128 for a VGG16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
+    pub size: Option<u32>,
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]
     pub direction: Direction,
-    /// The checkpoint after so many steps [default: the newest]
-    #[arg(long, value_name = "N")]
-    pub step: Option<u64>,
+    /// The checkpoint after so many steps, or the best that training kept [default: the newest]
+    #[arg(long, value_name = "N|best")]
+    pub step: Option<Step>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -486,6 +509,9 @@ pub struct ExportArgs {
     /// The generator of which direction
     #[arg(long, value_enum, default_value = "AtoB")]
     pub direction: Direction,
+    /// The checkpoint after so many steps, or the best that training kept [default: the newest]
+    #[arg(long, value_name = "N|best")]
+    pub step: Option<Step>,
     /// The file
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -576,6 +602,29 @@ pub struct BenchArgs {
     /// Print JSON, a line for each measurement
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which of a run's checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The best by the figure of `--best`.
+    Best,
+    /// That after so many steps.
+    After(u64),
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "best" => Ok(Step::Best),
+            _ => text
+                .parse()
+                .map(Step::After)
+                .map_err(|_| "it is a number of steps, or best".to_owned()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -1,30 +1,35 @@
 //! `trainer evaluate`
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cyclegan::Generator;
 use images::RgbImage;
 use indicatif::ProgressBar;
 use metrics::{Features, Kid, Look, Network, features};
 use nn::Module;
-use rand::seq::index::sample;
+use rand::seq::SliceRandom;
 use serde_json::{Map, Value, json};
 use tensor::{Device, Tensor, no_grad};
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::cli::{Direction, EvaluateArgs};
 use crate::data::Pictures;
-use crate::run_dir::RunDir;
 use crate::train::Ending;
 use crate::{data, demo, interrupt, report};
 
 /// The most pictures of each domain, spread evenly over it.
 const PICTURES: usize = 1000;
-/// The most pairs of translations whose LPIPS is taken.
-const PAIRS: usize = 100;
-/// What pairs and subsets are drawn by.
+/// With how many others a translation is compared: those before it in an order drawn at random, so that each is
+/// looked at once and few looks are kept.
+const COMPARED: usize = 3;
+/// What that order and subsets are drawn by.
 const SEED: u64 = 0;
+
+/// How to get a network's weights.
+const HOW_TO_GET_FEATURES: &str = "pip download --no-deps stlpips-pytorch==0.0.2\n    \
+     unzip -j stlpips_pytorch-0.0.2-py3-none-any.whl '*/vgg_shift_tolerant.pth'";
 
 /// Says how good a checkpoint's translations are.
 ///
@@ -33,23 +38,24 @@ const SEED: u64 = 0;
 pub fn run(args: &EvaluateArgs) -> Result<Ending> {
     interrupt::listen();
     let device = args.device.open()?;
-    let checkpoint = find(&args.run, args.step)?;
+    let checkpoint = Checkpoint::at(&args.run, args.step, |damage| eprintln!("{damage}"))?;
     let settings = &checkpoint.header.settings;
     let data = match &args.data {
         Some(data) => data.clone(),
         None if settings.run.data.as_os_str().is_empty() => demo::ensure(args.quiet)?,
         None => settings.run.data.clone(),
     };
-    let [a, b] = Pictures::list(&data, &settings.run)?.held_out();
+    let held_out = Pictures::list(&data, &settings.run)?.held_out();
+    let [a, b] = held_out.map(|pictures| pictures.at_most(PICTURES));
     let model = cyclegan::model(&settings.model, &device)?;
     model.load_networks(&checkpoint.state(&device)?)?;
-    let generator = args.direction.generator(&*model)?;
+    let there = args.direction.generator(&*model)?;
     let (back, [from, to]) = match args.direction {
         Direction::AtoB => (model.b_to_a(), [a, b]),
         Direction::BtoA => (Some(model.a_to_b()), [b, a]),
     };
     let network = match &args.features {
-        Some(file) => Some(Network::load(file, &device)?),
+        Some(file) => Some(load(file, &device)?),
         None => None,
     };
 
@@ -57,16 +63,22 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         true => ProgressBar::hidden(),
         false => report::bar(0, "evaluating"),
     };
+    let own_size = network.as_ref().map(Network::size);
     let evaluation = Evaluation {
-        generator,
+        there,
         back,
         size: settings.model.last_size(),
-        seen_at: args.size,
+        seen_at: args.size.or(own_size).unwrap_or_default(),
         network: network.as_ref(),
         device: &device,
         bar: &bar,
+        may_stop: true,
     };
-    let evaluated = evaluation.of(&from, &to);
+    bar.set_length((from.files.len() + to.files.len()) as u64);
+    let evaluated = match evaluation.targets(&to)? {
+        Some(targets) => evaluation.of(&from, &targets),
+        None => Ok(None),
+    };
     bar.finish_and_clear();
     let Some(figures) = evaluated? else {
         eprintln!("stopped");
@@ -106,39 +118,18 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
     if network.is_none() {
         eprintln!(
             "\nKID, FID and LPIPS need a network's weights, --features FILE; this gets some (61 MB, BSD-2-Clause):\n    \
-             pip download --no-deps stlpips-pytorch==0.0.2\n    \
-             unzip -j stlpips_pytorch-0.0.2-py3-none-any.whl '*/vgg_shift_tolerant.pth'"
+             {HOW_TO_GET_FEATURES}"
         );
     }
     Ok(Ending::Finished)
 }
 
-/// A checkpoint file, or that of a run after some steps, or its newest.
-fn find(run: &Path, step: Option<u64>) -> Result<Checkpoint> {
-    let Some(step) = step else {
-        return Checkpoint::find(run, |damage| eprintln!("{damage}"));
-    };
-    if run.is_file() {
-        bail!(
-            "--step goes with a run's folder; {} is a file",
-            run.display()
-        );
-    }
-    let all = checkpoint::list(&RunDir::open(run)?)?;
-    let found = all
-        .iter()
-        .find(|path| checkpoint::steps_of(path) == Some(step));
-    let there = || {
-        all.iter()
-            .filter_map(|path| Some(checkpoint::steps_of(path)?.to_string()))
-    };
-    Checkpoint::verify(found.with_context(|| {
-        format!(
-            "the run in {} has no checkpoint after step {step}; it has those after {}",
-            run.display(),
-            there().collect::<Vec<_>>().join(", ")
-        )
-    })?)
+/// The network of a file.
+///
+/// # Errors
+/// When the file can't be read or holds none, or the device has no room.
+pub fn load(file: &Path, device: &Device) -> Result<Network> {
+    Network::load(file, device).context("the network to evaluate with can't be used")
 }
 
 /// Pictures to evaluate with.
@@ -151,13 +142,14 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// As many as are looked at, spread evenly.
-    fn chosen(&self) -> Vec<&PathBuf> {
-        data::spread(&self.files, PICTURES).collect()
+    /// So many of them at the most, spread evenly.
+    pub fn at_most(mut self, count: usize) -> Self {
+        self.files = data::spread(&self.files, count).cloned().collect();
+        self
     }
 
     fn to_json(&self) -> Value {
-        json!({ "folder": self.folder, "pictures": self.chosen().len(), "test": self.is_test })
+        json!({ "folder": self.folder, "pictures": self.files.len(), "test": self.is_test })
     }
 }
 
@@ -168,19 +160,21 @@ impl std::fmt::Display for HeldOut {
             f,
             "{} ({} pictures{trained_on})",
             self.folder,
-            self.chosen().len()
+            self.files.len()
         )
     }
 }
 
 /// A number, and what it is of.
-struct Figure {
-    name: &'static str,
-    value: f64,
-    error: Option<f64>,
+pub struct Figure {
+    pub name: &'static str,
+    /// What it is called where training follows it.
+    pub key: Option<&'static str>,
+    pub value: f64,
+    pub error: Option<f64>,
     pictures: String,
     /// The network and the size that it saw pictures at, or what else it was computed by.
-    by: String,
+    pub by: String,
     more: Value,
 }
 
@@ -209,53 +203,30 @@ impl Figure {
 }
 
 /// What is evaluated, and how.
-struct Evaluation<'a> {
-    generator: &'a Generator,
+pub struct Evaluation<'a> {
+    pub there: &'a Generator,
     /// The way back, where there is one.
-    back: Option<&'a Generator>,
+    pub back: Option<&'a Generator>,
     /// Side of the pictures that generators take.
-    size: usize,
+    pub size: usize,
     /// Side of those that the network does.
-    seen_at: u32,
-    network: Option<&'a Network>,
-    device: &'a Device,
-    bar: &'a ProgressBar,
+    pub seen_at: u32,
+    pub network: Option<&'a Network>,
+    pub device: &'a Device,
+    pub bar: &'a ProgressBar,
+    /// Whether Ctrl-C ends it, without figures.
+    pub may_stop: bool,
 }
 
 impl Evaluation<'_> {
-    /// The figures; none when interrupted.
-    fn of(&self, from: &HeldOut, to: &HeldOut) -> Result<Option<Vec<Figure>>> {
-        let (from, to) = (from.chosen(), to.chosen());
-        self.bar.set_length((from.len() + to.len()) as u64);
-        let mut inputs = Vec::new();
-        let mut outputs = Vec::new();
-        let mut translations = Vec::new();
-        let (mut cycle, mut lpips_cycle) = (Vec::new(), Vec::new());
-        for file in &from {
-            if interrupt::is_requested() {
-                return Ok(None);
-            }
-            let (input, output, back) = self.there_and_back(file)?;
-            if let Some(back) = &back {
-                let pairs = input.as_raw().iter().zip(back.as_raw());
-                let differences: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
-                cycle.push(differences / (255.0 * input.as_raw().len() as f64));
-            }
-            if let Some(network) = self.network {
-                let look = network.look_at(&input, self.seen_at)?;
-                inputs.push(look.features()?);
-                if let Some(back) = back.filter(|_| network.has_heads()) {
-                    let back = network.look_at(&back, self.seen_at)?;
-                    lpips_cycle.extend(network.distance(&look, &back)?);
-                }
-                outputs.push(network.look_at(&output, self.seen_at)?.features()?);
-            }
-            translations.push(output);
-            self.bar.inc(1);
-        }
+    /// Features of what translations should look like, for [`Evaluation::of`]; none when stopped.
+    ///
+    /// # Errors
+    /// When a picture can't be read or the device fails.
+    pub fn targets(&self, to: &HeldOut) -> Result<Option<Features>> {
         let mut targets = Vec::new();
-        for file in &to {
-            if interrupt::is_requested() {
+        for file in &to.files {
+            if self.is_stopped() {
                 return Ok(None);
             }
             if let Some(network) = self.network {
@@ -264,83 +235,107 @@ impl Evaluation<'_> {
             }
             self.bar.inc(1);
         }
+        Ok(Some(features(&targets)))
+    }
+
+    /// The figures; none when stopped.
+    ///
+    /// # Errors
+    /// As [`Evaluation::targets`].
+    pub fn of(&self, from: &HeldOut, targets: &Features) -> Result<Option<Vec<Figure>>> {
+        let mut files: Vec<&PathBuf> = from.files.iter().collect();
+        files.shuffle(&mut cyclegan::rng(SEED, cyclegan::Stream::Data, 0));
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let (mut l1_cycle, mut lpips_cycle) = (Vec::new(), Vec::new());
+        let mut diversity = Vec::new();
+        let mut before = VecDeque::<Look>::new();
+        for file in files {
+            if self.is_stopped() {
+                return Ok(None);
+            }
+            let (input, output, back) = self.there_and_back(file)?;
+            l1_cycle.extend(back.as_ref().map(|back| difference(&input, back)));
+            if let Some(network) = self.network {
+                let look = |picture: &RgbImage| network.look_at(picture, self.seen_at);
+                let seen = look(&input)?;
+                inputs.push(seen.features()?);
+                if let Some(back) = back.filter(|_| network.has_heads()) {
+                    lpips_cycle.extend(network.distance(&seen, &look(&back)?)?);
+                }
+                let seen = look(&output)?;
+                outputs.push(seen.features()?);
+                if network.has_heads() {
+                    for other in &before {
+                        diversity.extend(network.distance(&seen, other)?);
+                    }
+                    before.push_back(seen);
+                    before.drain(..before.len().saturating_sub(COMPARED));
+                }
+            }
+            self.bar.inc(1);
+        }
         let mut figures = Vec::new();
         if let Some(network) = self.network {
-            let sets = [&inputs, &outputs, &targets].map(|rows| features(rows));
-            figures.extend(distances(
-                &sets,
-                &format!("{} at {}", network.layer(), self.seen_at),
-            ));
+            let [inputs, outputs] = [&inputs, &outputs].map(|rows| features(rows));
+            let by = format!("{} at {}", network.layer(), self.seen_at);
+            figures.extend(distances([&inputs, &outputs, targets], &by));
             let by = format!("{} at {}", network.name(), self.seen_at);
-            if !lpips_cycle.is_empty() {
-                figures.push(average("LPIPS cycle", &lpips_cycle, &by));
-            }
-            let diversity = self.diversity(network, &translations)?;
-            if !diversity.is_empty() {
-                let mut figure = average("LPIPS diversity", &diversity, &by);
-                figure.pictures = format!("{} pairs", diversity.len());
-                figures.push(figure);
-            }
+            figures.extend(average("LPIPS cycle", "lpips_cycle", &lpips_cycle, &by));
+            let average = average("LPIPS diversity", "lpips_diversity", &diversity, &by);
+            figures.extend(average.map(|figure| Figure {
+                pictures: format!("{} pairs", diversity.len()),
+                ..figure
+            }));
         }
-        if !cycle.is_empty() {
-            figures.push(average("L1 cycle", &cycle, "pixels in 0…1"));
-        }
+        figures.extend(average("L1 cycle", "l1_cycle", &l1_cycle, "pixels in 0…1"));
         Ok(Some(figures))
     }
 
-    /// A picture as generators take it, translated, and translated back; in 256 levels, as files have them.
+    fn is_stopped(&self) -> bool {
+        self.may_stop && interrupt::is_requested()
+    }
+
+    /// A picture as generators take it, translated, and translated back if there is a way; in 256 levels, as
+    /// files have them.
     fn there_and_back(&self, file: &Path) -> Result<(RgbImage, RgbImage, Option<RgbImage>)> {
         let size = self.size;
         let picture = data::squared(file, size)?;
-        let [channels, _] = self.generator.channels();
+        let [channels, _] = self.there.channels();
         let planes = images::to_chw(&picture, channels);
         let input = Tensor::from_slice(&planes, [1, channels, size, size], self.device)?;
         let (output, back) = no_grad(|| -> tensor::Result<_> {
-            let output = self.generator.forward(&input)?;
+            let output = self.there.forward(&input)?;
             let back = self.back.map(|back| back.forward(&output)).transpose()?;
             Ok((output, back))
         })?;
-        let picture = |planes: &[f32]| images::from_chw(planes, size, size);
-        let back = back.map(|back| anyhow::Ok(picture(&back.to_vec()?)?));
+        let picture = |planes: Vec<f32>| images::from_chw(&planes, size, size);
+        let back = back.map(|back| anyhow::Ok(picture(back.to_vec()?)?));
         Ok((
-            picture(&planes)?,
-            picture(&output.to_vec()?)?,
+            picture(planes)?,
+            picture(output.to_vec()?)?,
             back.transpose()?,
         ))
     }
+}
 
-    /// LPIPS of pairs of translations, drawn at random.
-    fn diversity(&self, network: &Network, translations: &[RgbImage]) -> Result<Vec<f64>> {
-        if !network.has_heads() || translations.len() < 2 {
-            return Ok(Vec::new());
-        }
-        let all: Vec<(usize, usize)> = (0..translations.len())
-            .flat_map(|i| (0..i).map(move |j| (i, j)))
-            .collect();
-        let mut rng = cyclegan::rng(SEED, cyclegan::Stream::Data, 0);
-        let look =
-            |i: usize| -> Result<Look> { Ok(network.look_at(&translations[i], self.seen_at)?) };
-        sample(&mut rng, all.len(), PAIRS.min(all.len()))
-            .into_iter()
-            .filter_map(|pair| {
-                let (i, j) = all[pair];
-                let distance = || anyhow::Ok(network.distance(&look(i)?, &look(j)?)?);
-                distance().transpose()
-            })
-            .collect()
-    }
+/// The mean difference of two pictures' values, in 0…1.
+fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    let pairs = a.as_raw().iter().zip(b.as_raw());
+    let sum: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    sum / (255.0 * a.as_raw().len() as f64)
 }
 
 /// KID and FID of outputs and targets, and what to hold them against.
-fn distances([inputs, outputs, targets]: &[Features; 3], by: &str) -> Vec<Figure> {
+fn distances([inputs, outputs, targets]: [&Features; 3], by: &str) -> Vec<Figure> {
     let [even, odd] = [0, 1].map(|first| {
         let rows: Vec<usize> = (first..targets.nrows()).step_by(2).collect();
         targets.select_rows(&rows)
     });
     let pictures = |x: &Features, y: &Features| format!("{} to {}", x.nrows(), y.nrows());
-    let kid = |name, x: &Features, y: &Features| {
+    let kid = |name, key, x: &Features, y: &Features| {
         metrics::kid(x, y, SEED).map(|kid| Figure {
             name,
+            key,
             value: kid.whole,
             error: Some(kid.error),
             pictures: pictures(x, y),
@@ -354,6 +349,7 @@ fn distances([inputs, outputs, targets]: &[Features; 3], by: &str) -> Vec<Figure
         } else {
             "FID"
         },
+        key: Some("fid"),
         value: fid.value,
         error: None,
         pictures: pictures(outputs, targets),
@@ -361,9 +357,9 @@ fn distances([inputs, outputs, targets]: &[Features; 3], by: &str) -> Vec<Figure
         more: json!({ "rank_deficient": fid.rank_deficient, "features": outputs.ncols() }),
     });
     let all = [
-        kid("KID", outputs, targets),
-        kid("KID, not translated", inputs, targets),
-        kid("KID, half the targets to half", &even, &odd),
+        kid("KID", Some("kid"), outputs, targets),
+        kid("KID, not translated", None, inputs, targets),
+        kid("KID, half the targets to half", None, &even, &odd),
         fid,
     ];
     all.into_iter().flatten().collect()
@@ -378,17 +374,18 @@ fn of_subsets(kid: &Kid) -> Value {
     })
 }
 
-/// The mean of numbers, and its standard error where there are two.
-fn average(name: &'static str, each: &[f64], by: &str) -> Figure {
+/// The mean of numbers, if there are any, and its standard error where there are two.
+fn average(name: &'static str, key: &'static str, each: &[f64], by: &str) -> Option<Figure> {
     let count = each.len() as f64;
     let mean = each.iter().sum::<f64>() / count;
     let squares: f64 = each.iter().map(|value| (value - mean).powi(2)).sum();
-    Figure {
+    (!each.is_empty()).then(|| Figure {
         name,
+        key: Some(key),
         value: mean,
         error: (each.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()),
         pictures: each.len().to_string(),
         by: by.to_owned(),
         more: Value::Null,
-    }
+    })
 }

@@ -23,7 +23,7 @@ pub fn run(args: &ExportArgs) -> Result<Ending> {
         Some(format) => format,
         None => by_ending(&args.output)?,
     };
-    let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
+    let checkpoint = Checkpoint::at(&args.run, args.step, |damage| eprintln!("{damage}"))?;
     let config = Config {
         // That of pictures, of which there are none here; the processor has no other.
         precision: cyclegan::Stored::Single,

@@ -22,6 +22,7 @@ mod report;
 mod run_dir;
 mod runs;
 mod sample;
+mod scores;
 mod settings;
 mod tensorboard;
 mod tiles;

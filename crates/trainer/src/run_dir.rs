@@ -286,7 +286,10 @@ fn free_folder(preset: Preset) -> PathBuf {
 
 /// Calls `keep` with one JSON line after another, until it has enough of them or one is not whole. Returns
 /// how many bytes the lines that it kept take.
-fn whole_lines(mut from: impl BufRead, mut keep: impl FnMut(&Value) -> bool) -> io::Result<u64> {
+pub fn whole_lines(
+    mut from: impl BufRead,
+    mut keep: impl FnMut(&Value) -> bool,
+) -> io::Result<u64> {
     let mut kept = 0;
     loop {
         let mut line = Vec::new();

@@ -46,6 +46,40 @@ pub struct RunSettings {
     pub on_nan: OnNan,
     /// Whether event files for TensorBoard are written.
     pub tensorboard: bool,
+    /// Steps between evaluations; 0: none.
+    pub eval_every: u64,
+    /// Weights of the network to evaluate with.
+    pub features: PathBuf,
+    /// The most pictures of each domain to evaluate with.
+    pub eval_pictures: usize,
+    /// The figure by which the best checkpoint is told.
+    pub best: Best,
+}
+
+/// A figure of an evaluation that is the less the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Best {
+    /// Kernel inception distance of translations and targets.
+    Kid,
+    /// Fréchet inception distance of those.
+    Fid,
+    /// LPIPS between pictures and what comes back.
+    LpipsCycle,
+    /// The mean difference of their pixels.
+    L1Cycle,
+}
+
+impl Best {
+    /// What it is called among the metrics.
+    pub fn key(self) -> &'static str {
+        match self {
+            Best::Kid => "kid",
+            Best::Fid => "fid",
+            Best::LpipsCycle => "lpips_cycle",
+            Best::L1Cycle => "l1_cycle",
+        }
+    }
 }
 
 /// What is done about a step whose losses or gradients are no finite numbers.
@@ -81,6 +115,10 @@ impl RunSettings {
             keep_every: 0,
             on_nan: OnNan::Skip,
             tensorboard: false,
+            eval_every: 0,
+            features: PathBuf::new(),
+            eval_pictures: 64,
+            best: Best::Kid,
         }
     }
 }
@@ -154,6 +192,12 @@ impl Settings {
         } = settings.run;
         if sample_every == 0 || checkpoint_every == 0 || keep_checkpoints == 0 {
             bail!("sample_every, checkpoint_every and keep_checkpoints must be at least 1");
+        }
+        if settings.run.eval_every > 0 && settings.run.features.as_os_str().is_empty() {
+            bail!(
+                "eval_every needs the weights of a network: give them as features (`trainer evaluate RUN` \
+                 says how to get some)"
+            );
         }
         Ok(settings)
     }

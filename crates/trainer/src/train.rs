@@ -24,6 +24,7 @@ use crate::rate::Rate;
 use crate::report::{self, Progress};
 use crate::run_dir::{Lines, Lock, RunDir};
 use crate::sample::{Samples, Statistics};
+use crate::scores::{Score, Scores};
 use crate::settings::{OnNan, Settings};
 use crate::tensorboard::TensorBoard;
 use crate::{demo, devices, disk, interrupt, memory, watch};
@@ -90,7 +91,8 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     let left = left(&stages, steps, taken);
     let present = left.first().context("the run has no steps")?;
     let open = || Material::open(&pictures, present, steps, args.quiet);
-    // Pictures that can't be read should be found before anything is written.
+    // What can't be used should be found before anything is written.
+    drop(Scores::open(&settings.run, &pictures, &device)?);
     let (planned, material) = match present.config.preprocess.crops() {
         true => {
             let planned = memory::check(&device, pictures.lens(), &left)?;
@@ -150,6 +152,7 @@ impl Beginning {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut settings = Settings::resolve(args.config.as_deref(), &args.options)?;
         settings.run.data = absolute(&settings.run.data)?;
+        settings.run.features = absolute(&settings.run.features)?;
         Ok(Beginning {
             settings,
             header: None,
@@ -188,6 +191,7 @@ impl Beginning {
         if args.options.data.is_some() {
             settings.run.data = absolute(&settings.run.data)?;
         }
+        settings.run.features = absolute(&settings.run.features)?;
         settings.run.out = run.to_owned();
         let changes = match &header {
             Some(header) => settings.changes(&header.settings)?,
@@ -470,8 +474,12 @@ impl Run {
         let steps = model.steps();
         checkpoint::set_aside(&self.dir, steps)?;
         let stages = left(&self.stages, steps, pictures);
+        let metrics = self.dir.metrics(steps)?;
+        let scores = Scores::open(&self.settings.run, &self.pictures, &device)?
+            .map(|scores| scores.resumed(&self.dir));
         let training = Training {
-            metrics: self.dir.metrics(steps)?,
+            metrics,
+            scores: scores.transpose()?,
             pace: Pace::open(&self.dir, steps)?,
             board: match self.settings.run.tensorboard {
                 true => Some(TensorBoard::open(&self.dir, steps)?),
@@ -511,6 +519,8 @@ struct Training<'a> {
     device: Device,
     model: Box<dyn Model>,
     metrics: Lines,
+    /// With `--eval-every`.
+    scores: Option<Scores>,
     pace: Pace,
     board: Option<TensorBoard>,
     health: Health,
@@ -532,6 +542,8 @@ struct Unread {
     outcome: OutcomeReading,
     /// Of a sample sheet after the step.
     statistics: Option<Statistics>,
+    /// Of an evaluation after the step.
+    score: Option<Score>,
 }
 
 impl Training<'_> {
@@ -597,6 +609,12 @@ impl Training<'_> {
             let checkpoint_due = is_due(settings.checkpoint_every) || is_last || stop;
             // Networks may be beyond help where steps are skipped; the last good ones must not make room.
             let checkpoint_due = checkpoint_due && (self.skipped == 0 || is_last || stop);
+            let best = match settings.eval_every > 0 && is_due(settings.eval_every) {
+                true => self.evaluate(stage)?,
+                false => None,
+            };
+            // The best is kept, due or not.
+            let checkpoint_due = checkpoint_due || (best.is_some() && self.skipped == 0);
             if sample_due {
                 let statistics = self.sample(&samples)?;
                 if let Some(unread) = &mut self.unread {
@@ -609,6 +627,9 @@ impl Training<'_> {
             }
             if checkpoint_due {
                 self.save(stage)?;
+                if let (Some(best), Some(scores)) = (best, &mut self.scores) {
+                    scores.kept(&self.run.dir, step, best)?;
+                }
             }
             if stop && !is_last {
                 self.run.progress.finish();
@@ -636,6 +657,20 @@ impl Training<'_> {
             board.picture(steps, "samples", size, &fs::read(&path)?);
         }
         Ok(statistics)
+    }
+
+    /// Evaluates the networks, if the step was taken. Returns the figure that tells the best checkpoint, where none
+    /// was better before.
+    fn evaluate(&mut self, stage: &Stage) -> Result<Option<f64>> {
+        let (Some(scores), Some(unread)) = (&mut self.scores, &mut self.unread) else {
+            return Ok(None);
+        };
+        let score = scores.of(&*self.model, stage.config.size, &self.device)?;
+        let line = format!("step {}: {}", unread.step, score.line);
+        self.run.progress.line(&line);
+        let best = score.best;
+        unread.score = Some(score);
+        Ok(best)
     }
 
     /// Writes a checkpoint.
@@ -681,6 +716,7 @@ impl Training<'_> {
             files: batch.files,
             outcome,
             statistics: None,
+            score: None,
         });
         Ok(())
     }
@@ -754,6 +790,8 @@ impl Training<'_> {
         {
             line.insert(name, value.into());
         }
+        let scored = unread.score.into_iter().flat_map(|score| score.named);
+        line.extend(scored.map(|(name, value)| (name, value.into())));
         disk::patiently(&self.run.progress, || self.metrics.append(line.clone()))?;
         if let Some(board) = &mut self.board {
             board.scalars(unread.step, &line);

@@ -33,7 +33,7 @@ pub fn run(args: &TranslateArgs) -> Result<Ending> {
         true => images::list(&args.input)?,
         false => vec![args.input.clone()],
     };
-    let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
+    let checkpoint = Checkpoint::at(&args.run, args.step, |damage| eprintln!("{damage}"))?;
     let model = cyclegan::model(&checkpoint.header.settings.model, &device)?;
     model.load_networks(&checkpoint.state(&device)?)?;
     let generator = args.direction.generator(&*model)?;

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use scratch::{SMALL, Scratch, files, stderr, stdout, tensors};
+use serde_json::Value;
 
 /// Flags of a run of forty quick steps.
 const FORTY: &str = "--data data --size 16 --load-size 18 --ngf 4 --ndf 4 --discriminator pixel \
@@ -163,6 +164,99 @@ fn breaks_leave_no_trace(device: &str, steps: u64) {
 #[test]
 fn killed_or_stopped_on_the_processor() {
     breaks_leave_no_trace("cpu", 40);
+}
+
+#[test]
+fn evaluations_leave_the_run_as_it_is_and_the_best_checkpoint_stays() {
+    let scratch = Scratch::new();
+    let run = |args: &str| {
+        let output = begin(&scratch, args, &[]).wait_with_output().unwrap();
+        assert!(output.status.success(), "{args}: {}", stderr(&output));
+    };
+    let plain = format!("{FORTY} --device cpu --keep-checkpoints 1 --out plain");
+    run(&plain);
+    let features = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/metrics/shift-tolerant.pth");
+    let evaluated = format!(
+        "{plain} --eval-every 4 --eval-pictures 3 --features {}",
+        features.display()
+    );
+    let evaluated = |out: &str| evaluated.replace("plain", out);
+    run(&evaluated("whole"));
+    let [whole, without] = ["whole", "plain"].map(|run| results(&scratch.path(run), 40));
+    assert!(whole.0 == without.0, "weights, moments or pools differ");
+    assert!(whole.2 == without.2, "samples differ");
+
+    let mut child = begin(&scratch, &evaluated("killed"), &[]);
+    let path = scratch.path("killed");
+    assert!(
+        wait_until(&mut child, || lines(&path) >= 21),
+        "too late to kill"
+    );
+    kill(child);
+    run("--resume killed --quiet");
+    assert_same(&scratch, "killed", "whole", 40);
+    let mut child = begin(&scratch, &evaluated("stopped"), &[]);
+    let path = scratch.path("stopped");
+    assert!(
+        wait_until(&mut child, || lines(&path) >= 11),
+        "too late to stop"
+    );
+    interrupt(child);
+    run("--resume stopped --quiet");
+    assert_same(&scratch, "stopped", "whole", 40);
+
+    let name = "kid_A by stlpips-vgg16 at 128";
+    let metrics: Vec<Value> = whole.1.lines().map(|line| line.parse().unwrap()).collect();
+    let of = |name: &str| -> Vec<(u64, f64)> {
+        let each = metrics
+            .iter()
+            .filter_map(|line| Some((line["step"].as_u64()?, line[name].as_f64()?)));
+        each.collect()
+    };
+    let kid = of(name);
+    let steps: Vec<u64> = kid.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, (1..=10).map(|i| 4 * i).collect::<Vec<_>>());
+    for other in [
+        "kid_error_A by stlpips-vgg16 at 128",
+        "fid_A by stlpips-vgg16 at 128",
+        "lpips_cycle_A by stlpips-vgg16 at 128",
+        "lpips_diversity_A by stlpips-vgg16 at 128",
+        "l1_cycle_A",
+    ] {
+        assert_eq!(of(other).len(), 10, "{other}");
+    }
+    let (best, _) = kid.iter().min_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap();
+    for run in ["whole", "killed", "stopped"] {
+        let folder = scratch.path(run).join("checkpoints");
+        let named = fs::read_to_string(folder.join("best")).unwrap();
+        assert_eq!(named, format!("{best:06}.safetensors\n"), "{run}");
+        assert!(folder.join(named.trim()).exists(), "{run}");
+    }
+    let translate = |rest: &str| {
+        scratch.succeeds(&format!(
+            "translate {rest} --input data/testA/0.png --output out --device cpu --quiet"
+        ));
+        fs::read(scratch.path("out/0.png")).unwrap()
+    };
+    let by_name = translate("whole --step best");
+    assert_eq!(by_name, translate("whole/checkpoints/best"));
+    assert_eq!(by_name, translate(&format!("whole --step {best}")));
+    scratch.fails(
+        "translate plain --step best --input data/testA/0.png --output out --device cpu",
+        &["no best checkpoint", "--eval-every"],
+    );
+
+    // Lost, it is told by the metrics.
+    fs::remove_file(scratch.path("killed/checkpoints/best")).unwrap();
+    run("--resume killed --steps 41 --quiet");
+    let named = fs::read_to_string(scratch.path("killed/checkpoints/best")).unwrap();
+    assert_eq!(named, format!("{best:06}.safetensors\n"));
+    scratch.fails(
+        "--resume killed --steps 42 --features nowhere.pth --quiet",
+        &["nowhere.pth could not be read"],
+    );
+    scratch.fails("--data data --eval-every 4 --out other", &["features"]);
 }
 
 #[test]
