@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use cyclegan::{Config, Preset};
+use cyclegan::{Config, Method, Preset};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -192,6 +192,13 @@ impl Settings {
         } = settings.run;
         if sample_every == 0 || checkpoint_every == 0 || keep_checkpoints == 0 {
             bail!("sample_every, checkpoint_every and keep_checkpoints must be at least 1");
+        }
+        let of_cycle = matches!(settings.run.best, Best::LpipsCycle | Best::L1Cycle);
+        if settings.run.eval_every > 0 && of_cycle && settings.model.method != Method::CycleGan {
+            bail!(
+                "best = {} is of a way back, which method = \"cut\" has not; give kid or fid",
+                settings.run.best.key()
+            );
         }
         if settings.run.eval_every > 0 && settings.run.features.as_os_str().is_empty() {
             bail!(
