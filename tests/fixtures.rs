@@ -4,8 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use cyclegan::{Config, Preset, discriminator, generator};
+use cyclegan::{Config, Perceptual, Preset, discriminator, generator};
 use libtest_mimic::{Failed, Trial};
 use nn::{
     GanLoss, Module, StateDict, Weights, gradient_penalty, load_file, load_state, r1_penalty,
@@ -45,6 +46,11 @@ fn trials(path: &Path) -> Vec<Trial> {
         vec![("training steps".into(), training_steps)]
     } else if fixture.metadata.contains_key("generator") {
         vec![("generator".into(), network)]
+    } else if fixture.metadata.contains_key("perceptual") {
+        vec![
+            ("perceptual".into(), perceptual as Test),
+            ("style".into(), perceptual),
+        ]
     } else if fixture.metadata.contains_key("penalty") {
         vec![("penalty".into(), penalty)]
     } else if fixture.metadata.contains_key("discriminator") {
@@ -85,6 +91,7 @@ fn trials(path: &Path) -> Vec<Trial> {
 }
 
 struct Fixture {
+    path: PathBuf,
     tensors: StateDict,
     metadata: HashMap<String, String>,
     device: Device,
@@ -94,6 +101,7 @@ impl Fixture {
     fn read(path: &Path, device: &Device) -> TestResult<Self> {
         let (tensors, metadata) = load_file(path, device)?;
         Ok(Fixture {
+            path: path.to_owned(),
             tensors,
             metadata,
             device: device.clone(),
@@ -408,6 +416,28 @@ fn before_norm<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let is_discriminator = biases.contains(&"model.0.bias");
     let inner = usize::from(is_discriminator)..biases.len().saturating_sub(1);
     biases[inner].iter().map(|&name| name.to_owned()).collect()
+}
+
+/// A loss of what a network sees, and its gradient.
+fn perceptual(fixture: &Fixture, name: &str) -> TestResult {
+    let mut config = Config::preset(Preset::Paper);
+    match name {
+        "style" => config.lambda_style = 1.0,
+        _ => config.lambda_perceptual = 1.0,
+    }
+    let weights = metrics::Perception::load(&fixture.path)?;
+    assert_eq!(weights.name(), fixture.metadata["perceptual"]);
+    let mut losses = Perceptual::new(&config);
+    losses.train_by(Arc::new(weights.on(&fixture.device)?));
+    let fake = fixture.get("fake")?.with_grad();
+    let found = losses.losses(&fake, fixture.get("from")?, fixture.get("to")?)?;
+    let [loss] = &found.into_iter().flatten().collect::<Vec<_>>()[..] else {
+        return Err("one loss was asked for".into());
+    };
+    assert_close(name, &loss.reshape([1])?, fixture.get(name)?, RELATIVE)?;
+    let gradient = grad(loss, &[&fake])?;
+    let expected = fixture.get(&format!("g{name}"))?;
+    assert_close("gradient", &gradient[0], expected, RELATIVE)
 }
 
 /// Whole training steps: the losses of each, and all weights afterwards.

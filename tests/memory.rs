@@ -63,7 +63,7 @@ fn steps(device: &Device) -> std::result::Result<(), Failed> {
             checkpoint_activations,
             ..small()
         };
-        let plan = memory::plan(&config, device)?;
+        let plan = memory::plan(&config, None, device)?;
         device.trim()?;
         let all = || {
             let memory = device.memory();

@@ -110,6 +110,10 @@ pub struct Config {
     pub flip_equivariance: bool,
     /// Weight of the distance of fakes from real pictures in what discriminators see; 0: none.
     pub lambda_feature_matching: f32,
+    /// Weight of how far what a network sees in a translation is from what it sees in the picture; 0: none.
+    pub lambda_perceptual: f32,
+    /// Weight of how far the style that a network sees in a translation is from that of real pictures; 0: none.
+    pub lambda_style: f32,
     /// Fakes that each image pool keeps.
     pub pool_size: usize,
     /// How pictures are augmented before discriminators see them.
@@ -375,6 +379,8 @@ impl Config {
             nce_features: 256,
             flip_equivariance: false,
             lambda_feature_matching: 0.0,
+            lambda_perceptual: 0.0,
+            lambda_style: 0.0,
             pool_size: 50,
             diffaugment: DiffAugment::default(),
             learning_rate: 2e-4,
@@ -419,6 +425,11 @@ impl Config {
                 },
             }
         }
+    }
+
+    /// Whether a network that sees is needed for the generators' training.
+    pub fn perceives(&self) -> bool {
+        self.lambda_perceptual > 0.0 || self.lambda_style > 0.0
     }
 
     /// Channels of the pictures of both domains.
@@ -528,6 +539,8 @@ impl Config {
             ("lambda_identity", self.lambda_identity),
             ("lambda_nce", self.lambda_nce),
             ("lambda_feature_matching", self.lambda_feature_matching),
+            ("lambda_perceptual", self.lambda_perceptual),
+            ("lambda_style", self.lambda_style),
             ("init_gain", self.init_gain),
             ("clip_norm", self.clip_norm),
         ] {

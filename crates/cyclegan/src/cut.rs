@@ -10,8 +10,8 @@ use crate::adversary::Verdict;
 use crate::generator::feature_channels;
 use crate::model::halves;
 use crate::{
-    Adversary, Averaged, Config, Generator, Losses, Model, Optimisers, Outcome, Stream, generator,
-    rng,
+    Adversary, Averaged, Config, Generator, Losses, Model, Optimisers, Outcome, Perception,
+    Perceptual, Stream, generator, rng,
 };
 
 /// CUT (Park, Efros, Zhang & Zhu, 2020): one generator from A to B, one discriminator of B, and in place of a
@@ -23,6 +23,7 @@ pub struct Cut {
     /// Of each layer.
     heads: Vec<Head>,
     optimisers: Optimisers,
+    perceptual: Perceptual,
     /// Whether a network may see two batches as one: what its norms see would be another thing.
     joined: bool,
     lambda_nce: f32,
@@ -69,6 +70,7 @@ impl Cut {
             g_a,
             d_a,
             heads,
+            perceptual: Perceptual::new(config),
             joined: config.norm != Norm::Batch,
             lambda_nce: config.lambda_nce,
             nce_idt: config.nce_idt,
@@ -99,7 +101,8 @@ impl Cut {
             .discriminators
             .minimise(&d_a, learning_rate)?;
 
-        let objective = self.objective(&a, b.as_ref(), real_b, mirrored, [seen, patches])?;
+        let objective =
+            self.objective(&a, b.as_ref(), [real_a, real_b], mirrored, [seen, patches])?;
         let norm_g = self
             .optimisers
             .generators
@@ -147,13 +150,21 @@ impl Cut {
         &self,
         a: &Made,
         b: Option<&Made>,
-        real_b: &Tensor,
+        [real_a, real_b]: [&Tensor; 2],
         mirrored: bool,
         [seen, patches]: [&mut ChaCha8Rng; 2],
     ) -> Result<Losses<Tensor>> {
         let Verdict { gan, features } = self.d_a.verdict(&a.fake, real_b, seen)?;
-        let features = features.map(|features| ("features_A", features));
-        let objective: Losses<Tensor> = [("G_A", gan)].into_iter().chain(features).collect();
+        let [perceptual, style] = self.perceptual.losses(&a.fake, real_a, real_b)?;
+        let terms = [
+            ("G_A", Some(gan)),
+            ("features_A", features),
+            ("perceptual_A", perceptual),
+            ("style_A", style),
+        ];
+        let terms = terms.into_iter();
+        let terms = terms.filter_map(|(name, value)| Some((name, value?)));
+        let objective: Losses<Tensor> = terms.collect();
         let features = |x: &Tensor| self.g_a.generator().features(x);
         let Some(b) = b else {
             let nce = self.nce(&features(&a.fake)?, &a.keys, mirrored, patches)?;
@@ -239,6 +250,10 @@ impl Model for Cut {
             ])
         })?;
         Ok(vec![real_a.clone(), fake_b, real_b.clone(), idt_b])
+    }
+
+    fn train_by(&mut self, perception: Perception) {
+        self.perceptual.train_by(perception);
     }
 
     fn generators(&self) -> Vec<&Averaged> {
@@ -391,7 +406,7 @@ mod tests {
         let loss = |model: &Cut| {
             let (made, idt) = model.make(&a, &b, false).unwrap();
             let [seen, patches] = &mut [0, 1].map(|step| rng(1, Stream::Patches, step));
-            let objective = model.objective(&made, idt.as_ref(), &b, false, [seen, patches]);
+            let objective = model.objective(&made, idt.as_ref(), [&a, &b], false, [seen, patches]);
             let terms = objective.unwrap();
             let terms = terms.named().map(|(_, term)| term.item().unwrap());
             terms.collect::<Vec<f32>>()

@@ -6,8 +6,8 @@ use tensor::{Device, Result, Tensor, no_grad};
 
 use crate::model::forward_both;
 use crate::{
-    Adversary, Averaged, Config, Generator, Losses, Model, Optimisers, Outcome, Stream, generator,
-    rng,
+    Adversary, Averaged, Config, Generator, Losses, Model, Optimisers, Outcome, Perception,
+    Perceptual, Stream, generator, rng,
 };
 
 /// Two generators, two discriminators, and what trains them. G_A takes domain A to B and G_B back;
@@ -18,6 +18,7 @@ pub struct CycleGan {
     d_a: Adversary,
     d_b: Adversary,
     optimisers: Optimisers,
+    perceptual: Perceptual,
     /// Whether a network may see two batches as one: what its norms see would be another thing.
     joined: bool,
     lambda_a: f32,
@@ -75,6 +76,7 @@ impl CycleGan {
             g_b,
             d_a,
             d_b,
+            perceptual: Perceptual::new(config),
             joined: config.norm != Norm::Batch,
             lambda_a: config.lambda_a,
             lambda_b: config.lambda_b,
@@ -184,10 +186,19 @@ impl CycleGan {
             ("idt_A", idt_a),
             ("idt_B", idt_b),
         ];
-        let features = [("features_A", of_a.features), ("features_B", of_b.features)];
-        let features = features.into_iter();
-        let features = features.filter_map(|(name, value)| Some((name, value?)));
-        Ok(terms.into_iter().chain(features).collect())
+        let [perceptual_a, style_a] = self.perceptual.losses(fake_b, real_a, real_b)?;
+        let [perceptual_b, style_b] = self.perceptual.losses(fake_a, real_b, real_a)?;
+        let more = [
+            ("features_A", of_a.features),
+            ("features_B", of_b.features),
+            ("perceptual_A", perceptual_a),
+            ("perceptual_B", perceptual_b),
+            ("style_A", style_a),
+            ("style_B", style_b),
+        ];
+        let more = more.into_iter();
+        let more = more.filter_map(|(name, value)| Some((name, value?)));
+        Ok(terms.into_iter().chain(more).collect())
     }
 }
 
@@ -219,6 +230,10 @@ impl Model for CycleGan {
             fake_a,
             rec_b,
         ])
+    }
+
+    fn train_by(&mut self, perception: Perception) {
+        self.perceptual.train_by(perception);
     }
 
     fn generators(&self) -> Vec<&Averaged> {

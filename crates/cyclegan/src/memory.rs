@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use nn::{Module, Weights};
 use tensor::{Device, Result, Tensor, no_grad};
 
-use crate::{Config, Model, Stream, generator, model, rng};
+use crate::{Config, Model, PerceptionOn, Stream, generator, model, rng};
 
 /// Steps until nothing new is taken: the second has the first one's memory, in another order.
 const STEPS: u64 = 3;
@@ -14,7 +14,7 @@ const STEPS: u64 = 3;
 /// Bytes of a device that training takes at the most, by what they hold. Image pools count as full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Parameters of all networks.
+    /// Parameters of all networks, that included which is trained by.
     pub weights: u64,
     /// Adam's moments.
     pub optimiser: u64,
@@ -41,19 +41,27 @@ impl MemoryPlan {
     }
 }
 
-/// Plans the training of a configuration, whose stages are not looked at, on a device. Takes milliseconds
-/// and no memory.
+/// Plans the training of a configuration, whose stages are not looked at, on a device, with the network that it
+/// is trained by, if any. Takes milliseconds and no memory.
 ///
 /// # Errors
 /// When the networks can't take the pictures' size, or the device can't at all: a buffer over its limit,
 /// half precision that it lacks.
-pub fn plan(config: &Config, device: &Device) -> Result<MemoryPlan> {
+pub fn plan(
+    config: &Config,
+    perception: Option<&PerceptionOn>,
+    device: &Device,
+) -> Result<MemoryPlan> {
     device.dry_run(|device| {
         let in_use = || device.memory().in_use;
         let mut model = model(config, device)?;
         let parameters = in_use();
+        if let Some(perception) = perception {
+            model.train_by(perception(device)?);
+        }
+        let perception = in_use() - parameters;
         model.fill_pools(pictures(config, 1, device)?.each_ref())?;
-        let pools = in_use() - parameters;
+        let pools = in_use() - parameters - perception;
         sample(&*model, config, device)?;
         for _ in 0..STEPS {
             let [a, b] = pictures(config, config.batch, device)?;
@@ -65,9 +73,9 @@ pub fn plan(config: &Config, device: &Device) -> Result<MemoryPlan> {
         // Two moments a weight.
         let weights = parameters / 3;
         Ok(MemoryPlan {
-            weights,
+            weights: weights + perception,
             optimiser: parameters - weights,
-            activations: device.memory().taken - parameters - pools,
+            activations: device.memory().taken - parameters - perception - pools,
             pools,
             checkpoint: 4 * largest.unwrap_or(0) as u64,
         })
@@ -113,6 +121,7 @@ pub fn translation(config: &Config, [h, w]: [usize; 2], device: &Device) -> Resu
 /// The largest batch at the configuration's size that fits, if any does; `fits` is told what it takes.
 pub fn largest_batch(
     config: &Config,
+    perception: Option<&PerceptionOn>,
     device: &Device,
     fits: impl Fn(&Config, &MemoryPlan) -> bool,
 ) -> Option<usize> {
@@ -121,7 +130,7 @@ pub fn largest_batch(
             batch,
             ..config.clone()
         };
-        plan(&config, device).is_ok_and(|plan| fits(&config, &plan))
+        plan(&config, perception, device).is_ok_and(|plan| fits(&config, &plan))
     })
 }
 
@@ -129,13 +138,14 @@ pub fn largest_batch(
 /// size keeps its proportion.
 pub fn largest_size(
     config: &Config,
+    perception: Option<&PerceptionOn>,
     device: &Device,
     fits: impl Fn(&Config, &MemoryPlan) -> bool,
 ) -> Option<usize> {
     let configs: Vec<Config> = config.sizes().collect();
     let largest = last(1..=configs.len(), |count| {
         let config = &configs[count - 1];
-        plan(config, device).is_ok_and(|plan| fits(config, &plan))
+        plan(config, perception, device).is_ok_and(|plan| fits(config, &plan))
     })?;
     Some(configs[largest - 1].size)
 }
@@ -179,7 +189,7 @@ mod tests {
     #[test]
     fn plans_grow_with_what_they_are_for() {
         let demo = Config::preset(Preset::Demo);
-        let plan = |config: &Config| plan(config, &Device::Cpu).unwrap();
+        let plan = |config: &Config| plan(config, None, &Device::Cpu).unwrap();
         let small = plan(&demo);
         let larger = plan(&Config {
             batch: 4,
@@ -193,11 +203,11 @@ mod tests {
         });
         assert!(again.activations < small.activations);
         let fits = |limit: u64| move |_: &Config, plan: &MemoryPlan| plan.total() <= limit;
-        let largest = |limit| largest_batch(&demo, &Device::Cpu, fits(limit));
+        let largest = |limit| largest_batch(&demo, None, &Device::Cpu, fits(limit));
         assert_eq!(largest(0), None);
         assert_eq!(largest(small.total()), Some(1));
         assert!(largest(larger.total()) >= Some(4));
-        let size = |limit| largest_size(&demo, &Device::Cpu, fits(limit));
+        let size = |limit| largest_size(&demo, None, &Device::Cpu, fits(limit));
         assert_eq!(size(0), None);
         assert!(size(larger.total()) >= Some(100));
         let picture = translation(&demo, [64, 64], &Device::Cpu).unwrap();

@@ -5,7 +5,7 @@ use nn::{
 };
 use tensor::{Device, Precision, Reading, Result, Tensor};
 
-use crate::{Adversary, Averaged, Config, Cut, CycleGan, Generator, Method};
+use crate::{Adversary, Averaged, Config, Cut, CycleGan, Generator, Method, Perception};
 
 /// What is trained: networks with the step that trains them.
 pub trait Model: Send {
@@ -25,6 +25,9 @@ pub trait Model: Send {
     /// # Errors
     /// When the networks can't take the pictures' size, or the device fails.
     fn sample(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Vec<Tensor>>;
+
+    /// Has the generators trained by what a network sees, too, where the configuration gives that a weight.
+    fn train_by(&mut self, perception: Perception);
 
     /// The generators: that from A to B, and, where there is one, that from B to A.
     fn generators(&self) -> Vec<&Averaged>;
@@ -187,7 +190,8 @@ pub trait Model: Send {
     }
 }
 
-/// Makes the model of a configuration's method, with fresh networks drawn from its seed.
+/// Makes the model of a configuration's method, with fresh networks drawn from its seed. Losses of what a network
+/// sees are left out until [`Model::train_by`] gives one.
 ///
 /// # Errors
 /// When the device has no room.

@@ -12,11 +12,13 @@ mod file;
 mod inception;
 mod kid;
 mod network;
+mod perception;
 mod vgg;
 
 pub use fid::{Fid, fid};
 pub use kid::{Kid, SUBSET, SUBSETS, kid, over};
 pub use network::{Error, Look, Network};
+pub use perception::Perception;
 
 /// Features of pictures: a row each.
 pub type Features = nalgebra::DMatrix<f64>;

@@ -355,6 +355,18 @@ pub struct Options {
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lambda_feature_matching: Option<f32>,
+    /// Weights of a VGG16 or VGG19 (.pth or .safetensors) for --lambda-perceptual and --lambda-style
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PathBuf>,
+    /// Weight of how far what that network sees in a translation is from what it sees in the picture; 0: none
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_perceptual: Option<f32>,
+    /// Weight of how far the style that it sees in a translation is from that of real pictures; 0: none
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_style: Option<f32>,
     /// Fakes that each image pool keeps
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

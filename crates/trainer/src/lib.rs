@@ -20,6 +20,7 @@ mod import;
 mod interrupt;
 mod memory;
 mod pace;
+mod perception;
 mod rate;
 mod report;
 mod run_dir;

@@ -12,6 +12,7 @@ use tensor::Device;
 use crate::amount::Memory;
 use crate::cli::TrainArgs;
 use crate::data::Pictures;
+use crate::perception::Sight;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
 use crate::train::Ending;
@@ -187,18 +188,23 @@ impl fmt::Display for RunPlan {
 ///
 /// # Errors
 /// When the device has less, with what would fit.
-pub fn check(device: &Device, lens: [usize; 2], stages: &[Stage]) -> Result<RunPlan> {
+pub fn check(
+    device: &Device,
+    lens: [usize; 2],
+    stages: &[Stage],
+    sight: &Sight,
+) -> Result<RunPlan> {
     let room = Room::of(device)?;
     let mut most: Option<Need> = None;
     for Stage { config, .. } in stages {
-        let need = match memory::plan(config, device) {
+        let need = match sight.plan(config, device) {
             Ok(model) => Need::of(model, lens, config),
             Err(error) => {
                 return Err(anyhow::Error::from(error).context(format!(
                     "training at {0}×{0} with batch {1} does not work on {device}; {2}",
                     config.size,
                     config.batch,
-                    advice(device, lens, config, room)
+                    advice(device, lens, config, room, sight)
                 )));
             }
         };
@@ -210,7 +216,7 @@ pub fn check(device: &Device, lens: [usize; 2], stages: &[Stage]) -> Result<RunP
                  {plan}. {2}. {STATED} states another amount than {3}",
                 config.size,
                 config.batch,
-                advice(device, lens, config, room),
+                advice(device, lens, config, room, sight),
                 report::bytes(room.bytes.unwrap_or_default()),
             );
         }
@@ -230,7 +236,7 @@ struct Advice {
     again: Option<u64>,
 }
 
-fn advice(device: &Device, lens: [usize; 2], config: &Config, room: Room) -> Advice {
+fn advice(device: &Device, lens: [usize; 2], config: &Config, room: Room, sight: &Sight) -> Advice {
     let total = |config: &Config, model: &MemoryPlan| Need::of(*model, lens, config).total(room);
     let fits = |config: &Config, model: &MemoryPlan| {
         room.bytes.is_none_or(|bytes| total(config, model) <= bytes)
@@ -241,11 +247,11 @@ fn advice(device: &Device, lens: [usize; 2], config: &Config, room: Room) -> Adv
     };
     let planned = match config.checkpoint_activations {
         true => None,
-        false => memory::plan(&again, device).ok(),
+        false => sight.plan(&again, device).ok(),
     };
     Advice {
-        batch: memory::largest_batch(config, device, fits),
-        size: memory::largest_size(config, device, fits),
+        batch: sight.planned(|on| memory::largest_batch(config, on, device, fits)),
+        size: sight.planned(|on| memory::largest_size(config, on, device, fits)),
         again: planned
             .filter(|plan| fits(&again, plan))
             .map(|plan| total(&again, &plan)),
@@ -281,7 +287,9 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         Some(run) => Some(RunDir::open(run)?.config()),
         None => args.config.clone(),
     };
-    let Settings { run, model } = Settings::resolve(config.as_deref(), &args.options)?;
+    let settings = Settings::resolve(config.as_deref(), &args.options)?;
+    let sight = Sight::of(&settings)?;
+    let Settings { run, model } = settings;
     let device = devices::open(&run.device, run.autotune, "")?;
     let data = match run.data.as_os_str().is_empty() {
         true => demo::ensure(args.quiet)?,
@@ -294,8 +302,8 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     for Stage { config, .. } in &stages {
         let Config { size, batch, .. } = config;
         report::result(&format!("training    {size}×{size}, batch {batch}"));
-        let advice = advice(&device, pictures.lens(), config, room);
-        match memory::plan(config, &device) {
+        let advice = advice(&device, pictures.lens(), config, room, &sight);
+        match sight.plan(config, &device) {
             Ok(model) => {
                 let need = Need::of(model, pictures.lens(), config);
                 for (name, bytes) in need.parts(room) {

@@ -50,6 +50,8 @@ pub struct RunSettings {
     pub eval_every: u64,
     /// Weights of the network to evaluate with.
     pub features: PathBuf,
+    /// Weights of the network by whose sight generators are trained; empty: none.
+    pub perceptual: PathBuf,
     /// The most pictures of each domain to evaluate with.
     pub eval_pictures: usize,
     /// The figure by which the best checkpoint is told.
@@ -117,6 +119,7 @@ impl RunSettings {
             tensorboard: false,
             eval_every: 0,
             features: PathBuf::new(),
+            perceptual: PathBuf::new(),
             eval_pictures: 64,
             best: Best::Kid,
         }
@@ -192,6 +195,12 @@ impl Settings {
         } = settings.run;
         if sample_every == 0 || checkpoint_every == 0 || keep_checkpoints == 0 {
             bail!("sample_every, checkpoint_every and keep_checkpoints must be at least 1");
+        }
+        if settings.model.perceives() && settings.run.perceptual.as_os_str().is_empty() {
+            bail!(
+                "lambda_perceptual and lambda_style need the weights of a network: give those of a VGG16 or VGG19 \
+                 as perceptual (`trainer evaluate RUN` says how to get one)"
+            );
         }
         let of_cycle = matches!(settings.run.best, Best::LpipsCycle | Best::L1Cycle);
         if settings.run.eval_every > 0 && of_cycle && settings.model.method != Method::CycleGan {

@@ -20,6 +20,7 @@ use crate::faults::{Fault, NotFinite};
 use crate::health::Health;
 use crate::history::History;
 use crate::pace::Pace;
+use crate::perception::Sight;
 use crate::rate::Rate;
 use crate::report::{self, Progress};
 use crate::run_dir::{Lines, Lock, RunDir};
@@ -93,18 +94,19 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     let open = || Material::open(&pictures, present, steps, args.quiet);
     // What can't be used should be found before anything is written.
     drop(Scores::open(&settings.run, &pictures, &device)?);
+    let sight = Sight::of(settings)?;
     let (planned, material) = match present.config.preprocess.crops() {
         true => {
-            let planned = memory::check(&device, pictures.lens(), &left)?;
-            announce(&device, &pictures, &left, &planned, args.quiet)?;
+            let planned = memory::check(&device, pictures.lens(), &left, &sight)?;
+            announce(&device, &pictures, &left, &planned, &sight, args.quiet)?;
             (planned, open()?)
         }
         // Only they tell how large they are.
         false => {
             let material = open()?;
             let left = [material.as_large_as_any(present)];
-            let planned = memory::check(&device, pictures.lens(), &left)?;
-            announce(&device, &pictures, &left, &planned, args.quiet)?;
+            let planned = memory::check(&device, pictures.lens(), &left, &sight)?;
+            announce(&device, &pictures, &left, &planned, &sight, args.quiet)?;
             (planned, material)
         }
     };
@@ -133,6 +135,7 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         progress,
         passed_over: BTreeSet::new(),
         planned,
+        sight,
     };
     run.train(device, material)
 }
@@ -153,6 +156,7 @@ impl Beginning {
         let mut settings = Settings::resolve(args.config.as_deref(), &args.options)?;
         settings.run.data = absolute(&settings.run.data)?;
         settings.run.features = absolute(&settings.run.features)?;
+        settings.run.perceptual = absolute(&settings.run.perceptual)?;
         Ok(Beginning {
             settings,
             header: None,
@@ -192,6 +196,7 @@ impl Beginning {
             settings.run.data = absolute(&settings.run.data)?;
         }
         settings.run.features = absolute(&settings.run.features)?;
+        settings.run.perceptual = absolute(&settings.run.perceptual)?;
         settings.run.out = run.to_owned();
         let changes = match &header {
             Some(header) => settings.changes(&header.settings)?,
@@ -300,12 +305,14 @@ fn announce(
     pictures: &Pictures,
     stages: &[Stage],
     planned: &memory::RunPlan,
+    sight: &Sight,
     quiet: bool,
 ) -> Result<()> {
     let largest = stages.iter().max_by_key(|stage| stage.pixels());
     let largest = largest.context("the run has no steps")?;
     let config = &largest.config;
     let mut model = cyclegan::model(config, device)?;
+    sight.train(&mut *model, device)?;
     if !quiet {
         let [a, b] = pictures.lens();
         let sizes = stages.iter().map(|Stage { config, .. }| config.size);
@@ -371,6 +378,7 @@ struct Run {
     /// Steps that are not to be taken, beside those that the checkpoint knows of.
     passed_over: BTreeSet<u64>,
     planned: memory::RunPlan,
+    sight: Sight,
 }
 
 impl Run {
@@ -460,6 +468,7 @@ impl Run {
     fn attempt(&mut self, device: Device, material: Option<Material>) -> Result<Ending> {
         self.dir.sweep();
         let mut model = cyclegan::model(&self.settings.model, &device)?;
+        self.sight.train(&mut *model, &device)?;
         let (mut pictures, mut passed_over) = (0, self.passed_over.clone());
         let mut rate = Rate::default();
         if let Some(checkpoint) = Checkpoint::newest(&self.dir, |_| ())? {
