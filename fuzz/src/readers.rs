@@ -25,7 +25,7 @@ const MIB: usize = 1 << 20;
 /// What a picture's pixels may take here, so that bombs show that would need a gigabyte to go off.
 const PIXELS: usize = 16 * MIB;
 
-/// A picture: the format by its content, TGA where that has no signature.
+/// A picture: the format by its content, TGA where that has no signature. And the frames that it may have.
 pub fn image(data: &[u8]) -> Verdict {
     // Panics of decoders are caught, and libFuzzer must not end at them: it would find no others.
     static QUIET: Once = Once::new();
@@ -45,13 +45,15 @@ pub fn image(data: &[u8]) -> Verdict {
         _ => 0,
     };
     // Decoders keep the picture in one form, and are about to give it in another; then it is converted.
-    within(data.len() + 6 * PIXELS + 16 * MIB + own, || {
+    within(2 * data.len() + 6 * PIXELS + 16 * MIB + own, || {
         let path = Path::new("input.tga");
         let picture = images::decode_bytes(path, data.to_vec(), Rgb([255; 3]), PIXELS as u64)
             .map_err(text)?;
         let [width, height] = [picture.width(), picture.height()].map(|side| side as usize);
         assert!(3 * width * height <= PIXELS, "{width}×{height}");
         images::resize(&picture, 17, 16);
+        drop(picture);
+        images::Animation::from_bytes(path, data.to_vec(), PIXELS as u64).map_err(text)?;
         Ok(())
     })
 }

@@ -67,10 +67,7 @@ fn pixels(
 ) -> Result<RgbImage> {
     let refuse = |error| refusal(path, error);
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
-    let mut limits = Limits::no_limits();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(most);
+    let mut limits = limits(most);
     reader.limits(limits.clone());
 
     if format == ImageFormat::OpenExr {
@@ -100,7 +97,16 @@ fn pixels(
     Ok(to_rgb8(picture, format, background))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// What decoders are held to where pixels may take `most` bytes.
+pub(crate) fn limits(most: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(most);
+    limits
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |source| Error::Read {
         path: path.into(),
         source,
@@ -120,7 +126,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
+pub(crate) fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     if bytes.is_empty() {
         return Err(damaged(path, "the file is empty"));
     }
@@ -130,7 +136,7 @@ fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
-fn refusal(path: &Path, error: ImageError) -> Error {
+pub(crate) fn refusal(path: &Path, error: ImageError) -> Error {
     let path_buf = path.to_path_buf();
     match error {
         ImageError::Limits(_) => Error::TooLarge { path: path_buf },
@@ -148,7 +154,7 @@ fn refusal(path: &Path, error: ImageError) -> Error {
     }
 }
 
-fn damaged(path: &Path, reason: impl Into<String>) -> Error {
+pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Error {
     Error::Damaged {
         path: path.into(),
         reason: reason.into(),
@@ -166,7 +172,7 @@ fn to_rgb8(picture: DynamicImage, format: ImageFormat, background: Rgb<u8>) -> R
     }
 }
 
-fn flattened(picture: &RgbaImage, background: Rgb<u8>) -> RgbImage {
+pub(crate) fn flattened(picture: &RgbaImage, background: Rgb<u8>) -> RgbImage {
     let mut flat = RgbImage::new(picture.width(), picture.height());
     for (to, &Rgba([r, g, b, a])) in flat.pixels_mut().zip(picture.pixels()) {
         let alpha = u32::from(a);

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,35 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
+/// The order in which people count: `frame2.png` comes before `frame10.png`.
+pub fn natural_order(a: &Path, b: &Path) -> Ordering {
+    let [whole_a, whole_b] = [a, b].map(|path| path.to_string_lossy());
+    let [mut a, mut b] = [&*whole_a, &*whole_b];
+    while !a.is_empty() && !b.is_empty() {
+        let [digits_a, digits_b] = [a, b].map(|text| {
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text.split_at(end.unwrap_or(text.len())).0
+        });
+        // Numbers by their size, however many zeros they begin with; all else sign by sign.
+        let (order, lens) = match digits_a.is_empty() || digits_b.is_empty() {
+            false => {
+                let [n, m] = [digits_a, digits_b].map(|digits| digits.trim_start_matches('0'));
+                let order = n.len().cmp(&m.len()).then(n.cmp(m));
+                (order, [digits_a.len(), digits_b.len()])
+            }
+            true => {
+                let [c, d] = [a, b].map(|text| text.chars().next().unwrap_or_default());
+                (c.cmp(&d), [c.len_utf8(), d.len_utf8()])
+            }
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+        (a, b) = (&a[lens[0]..], &b[lens[1]..]);
+    }
+    a.len().cmp(&b.len()).then_with(|| whole_a.cmp(&whole_b))
+}
+
 fn is_hidden(entry: &DirEntry) -> bool {
     entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".")
 }
@@ -117,6 +147,41 @@ mod tests {
                 Path::new("b.JPG")
             ]
         );
+    }
+
+    #[test]
+    fn numbers_are_counted() {
+        let sorted = [
+            "a/x2y.png",
+            "a/x10.png",
+            "a/x010.png",
+            "a10/1.png",
+            "b.png",
+            "ü1.png",
+            "ü02.png",
+        ]
+        .map(Path::new);
+        let mut found = sorted;
+        found.reverse();
+        found.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(
+            found.map(|path| path.to_str().unwrap()),
+            [
+                "a/x2y.png",
+                "a/x010.png",
+                "a/x10.png",
+                "a10/1.png",
+                "b.png",
+                "ü1.png",
+                "ü02.png"
+            ]
+        );
+        for a in sorted {
+            for b in sorted {
+                assert_eq!(natural_order(a, b), natural_order(b, a).reverse());
+                assert_eq!(natural_order(a, b) == Ordering::Equal, a == b);
+            }
+        }
     }
 
     #[cfg(unix)]

@@ -73,7 +73,7 @@ pub fn save_png_rows<E: From<Error>>(
     })
 }
 
-fn refusal(path: &Path, source: io::Error) -> Error {
+pub(crate) fn refusal(path: &Path, source: io::Error) -> Error {
     Error::Write {
         path: path.into(),
         source,
@@ -82,7 +82,7 @@ fn refusal(path: &Path, source: io::Error) -> Error {
 
 /// A file that remembers why it could not be written: encoders make text of that, and a full disk is waited
 /// for.
-struct Watched {
+pub(crate) struct Watched {
     file: File,
     failed: Option<io::ErrorKind>,
 }
@@ -101,7 +101,7 @@ impl Write for Watched {
 
 /// Lets `write` fill a file under another name and gives it its own when that is done. After an error
 /// nothing of it is left.
-fn atomically<E: From<Error>>(
+pub(crate) fn atomically<E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<Watched>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {

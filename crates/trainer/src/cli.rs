@@ -7,6 +7,7 @@ use cyclegan::{CycleGan, Generator};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Memory;
+use crate::clip::FrameRate;
 
 /// Learns to turn one kind of picture into another without paired examples.
 ///
@@ -344,11 +345,13 @@ pub struct DeviceArg {
 pub struct TranslateArgs {
     /// The run's folder, or one of its checkpoints
     pub run: PathBuf,
-    /// A picture, or a folder of pictures; - for standard input
+    /// A picture, a folder of pictures, an animation (GIF, WebP, PNG) or a video; - for standard input
     #[arg(long, value_name = "FILE|DIR")]
     pub input: PathBuf,
-    /// Folder for the results (PNG, of the inputs' sizes); - for standard output
-    #[arg(long, value_name = "DIR")]
+    /// Folder for the results (PNG, of the inputs' sizes; numbered frames of a clip), or a file: .png for a
+    /// picture, .gif, .apng, .mp4, .m4v, .mov, .mkv or .webm for a clip or a folder of frames; - for standard
+    /// output
+    #[arg(long, value_name = "DIR|FILE")]
     pub output: PathBuf,
     /// From which kind of picture to which
     #[arg(long, value_enum, default_value = "AtoB")]
@@ -357,6 +360,14 @@ pub struct TranslateArgs {
     /// [default: the whole picture where it fits into --memory, else tiles as large as do]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub tile: Option<u32>,
+    /// Make translations of frames that follow each other steady: the share of what was shown before, from 0
+    /// (none) to less than 1, where the input stands still
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub smooth: f32,
+    /// Frames a second, as in 25, 23.976 or 30000/1001: to take of a video, or to show of an animation or a
+    /// folder of frames [default: the input's; 25 for a folder]
+    #[arg(long, value_name = "N")]
+    pub fps: Option<FrameRate>,
     /// Find the faces of photographs, translate each as training saw them, and paste them back
     #[arg(long, conflicts_with = "tile")]
     pub faces: bool,
@@ -533,6 +544,14 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
+/// A number from 0 to less than 1.
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.trim().parse().ok();
+    let share = share.filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "give a number from 0 to less than 1, as in 0.6".into())
+}
+
+/// From which kind of picture to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Direction {
     /// As photographs to drawings

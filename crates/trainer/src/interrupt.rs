@@ -18,3 +18,26 @@ pub fn listen() {
 pub fn is_requested() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
+
+/// Ctrl-C was pressed.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl std::error::Error for Interrupted {}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+/// Goes on, unless Ctrl-C was pressed.
+///
+/// # Errors
+/// [`Interrupted`].
+pub fn check() -> Result<(), Interrupted> {
+    match is_requested() {
+        true => Err(Interrupted),
+        false => Ok(()),
+    }
+}

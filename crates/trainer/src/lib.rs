@@ -1,9 +1,11 @@
-//! The command line: trains CycleGAN models and translates pictures with them.
+//! The command line: trains CycleGAN models and translates pictures with them. For programs there is
+//! [`Translator`], which is what its `translate` translates with.
 
 mod amount;
 mod bench;
 mod checkpoint;
 mod cli;
+mod clip;
 mod data;
 mod demo;
 mod devices;
@@ -11,6 +13,7 @@ mod disk;
 mod evaluate;
 mod export;
 mod faults;
+mod ffmpeg;
 mod health;
 mod history;
 mod import;
@@ -27,6 +30,7 @@ mod tensorboard;
 mod tiles;
 mod train;
 mod translate;
+mod translator;
 mod watch;
 
 use std::process::ExitCode;
@@ -35,6 +39,9 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::train::Ending;
+
+pub use crate::cli::Direction;
+pub use crate::translator::Translator;
 
 /// What reads files, for the fuzz targets and nobody else.
 #[doc(hidden)]

@@ -7,21 +7,20 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use cyclegan::{Config, CycleGan, Generator, Tile, TiledGenerator, Tiling};
 use faces::{Detector, Manifest, Portraits};
-use images::RgbImage;
+use images::{Animation, RgbImage, Smoothing};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use nn::{Area, Module};
-use tensor::{Device, Tensor, no_grad};
 
-use crate::amount::Memory;
 use crate::checkpoint::Checkpoint;
 use crate::cli::TranslateArgs;
+use crate::clip::{self, Clip, Target};
+use crate::interrupt::{self, Interrupted};
 use crate::settings::Settings;
 use crate::train::Ending;
-use crate::{demo, interrupt, memory, report, tiles};
+use crate::translator::Translator;
+use crate::{demo, report};
 
-/// Translates a picture or a folder of pictures.
+/// Translates pictures, or the frames of a clip.
 ///
 /// # Errors
 /// With what is wrong and what to do; pictures that can't be read are named at the end, after the
@@ -29,96 +28,130 @@ use crate::{demo, interrupt, memory, report, tiles};
 pub fn run(args: &TranslateArgs) -> Result<Ending> {
     interrupt::listen();
     let device = args.device.open()?;
-    let inputs = match args.input.is_dir() {
-        true => images::list(&args.input)?,
-        false => vec![args.input.clone()],
-    };
+    let target = Target::of(&args.output)?;
+    let source = Source::of(args, &target)?;
     let checkpoint = Checkpoint::find(&args.run, |damage| eprintln!("{damage}"))?;
-    let model = CycleGan::new(&checkpoint.header.settings.model, &device)?;
-    model.load_networks(&checkpoint.state(&device)?)?;
-    let generator = args.direction.generator(&model);
-    if is_standard(&args.output) {
-        ensure!(
-            inputs.len() == 1,
-            "standard output takes one picture; give a folder as --output"
-        );
-    } else {
-        fs::create_dir_all(&args.output).with_context(|| {
-            format!(
-                "the folder {} can't be made; give one that you may write to with --output",
-                args.output.display()
-            )
-        })?;
-    }
-
     let bars = match args.quiet {
         true => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
         false => MultiProgress::new(),
     };
-    let bar = match inputs.len() {
-        1 => ProgressBar::hidden(),
-        all => bars.add(report::bar(all as u64, "translating")),
-    };
-    let translator = Translator {
-        generator,
-        config: &checkpoint.header.settings.model,
-        device: &device,
-        tile: args.tile.map(|tile| tile as usize),
-        memory: match args.memory {
-            Some(memory) => memory,
-            None => memory::for_translation(&device)?,
-        },
-        bars,
-    };
+    let mut translator =
+        Translator::of(&checkpoint, args.direction, &device)?.with_bars(bars.clone());
+    if let Some(side) = args.tile {
+        translator = translator.with_tile(side as usize);
+    }
+    if let Some(memory) = args.memory {
+        translator = translator.with_memory(memory.0);
+    }
     let faces = match args.faces {
         true => Some(FaceFinder::new(args, &checkpoint.header.settings)?),
         false => None,
     };
-    let mut failed = Vec::new();
-    for (input, name) in inputs.iter().zip(output_names(&inputs)) {
-        let output = match is_standard(&args.output) {
-            true => args.output.clone(),
-            false => args.output.join(name),
-        };
-        let translated = match interrupt::is_requested() {
-            true => Err(Interrupted.into()),
-            false => match &faces {
-                Some(faces) => faces.translate(&translator, input, &output),
-                None => translator.translate(input, &output),
-            },
-        };
-        if let Err(error) = translated {
-            if error.is::<Interrupted>() {
-                bar.finish_and_clear();
-                eprintln!("stopped; what is in {} is whole", args.output.display());
-                return Ok(Ending::Interrupted);
+    let work = Work {
+        translator,
+        faces,
+        bars,
+        args,
+        target: &target,
+    };
+    let done = match source {
+        Source::Pictures(files) => work.pictures(&files),
+        Source::Clip(clip) => work.clip(clip),
+    };
+    match done {
+        Err(error) if error.is::<Interrupted>() => {
+            match &target {
+                Target::Folder(folder) => {
+                    eprintln!("stopped; what is in {} is whole", folder.display());
+                }
+                _ => eprintln!("stopped; {} was not written", args.output.display()),
             }
-            failed.push(format!("{error:#}"));
+            Ok(Ending::Interrupted)
         }
-        bar.inc(1);
+        done => done.map(|()| Ending::Finished),
     }
-    bar.finish_and_clear();
-    let done = inputs.len() - failed.len();
-    if !args.quiet && !is_standard(&args.output) {
-        eprintln!(
-            "translated {done} of {} pictures into {}",
-            inputs.len(),
-            args.output.display()
-        );
-    }
-    if !failed.is_empty() {
-        bail!(
-            "{} pictures could not be translated: {}",
-            failed.len(),
-            failed.join("; ")
-        );
-    }
-    Ok(Ending::Finished)
 }
+
+/// What is translated.
+enum Source {
+    /// Pictures that stand, each by itself.
+    Pictures(Vec<PathBuf>),
+    Clip(Clip),
+}
+
+impl Source {
+    /// What `--input` stands for, for a target: of an animation, one picture shows the first frame.
+    fn of(args: &TranslateArgs, target: &Target) -> Result<Self> {
+        let input = &args.input;
+        let files = match input.is_dir() {
+            true => {
+                let mut files = images::list(input)?;
+                files.sort_by(|a, b| images::natural_order(a, b));
+                files
+            }
+            false if clip::is_video(input) => {
+                ensure!(
+                    target.is_clip() || matches!(target, Target::Folder(_)),
+                    "{} is a video; give one as --output, or a folder for its frames",
+                    input.display()
+                );
+                return Ok(Source::Clip(Clip::video(input, args.fps)?));
+            }
+            false => vec![input.clone()],
+        };
+        let animation = match target {
+            _ if input.is_dir() => None,
+            Target::Standard | Target::Picture(_) => None,
+            Target::Folder(_) if is_standard(input) => None,
+            _ if is_standard(input) => {
+                Animation::from_bytes(Path::new(STANDARD), read_standard()?, images::MAX_BYTES)?
+                    .map(Some)
+                    .with_context(|| format!("there is no animation in {STANDARD}"))?
+            }
+            _ => Animation::open(input)?,
+        };
+        if let Some(animation) = animation {
+            return Ok(Source::Clip(Clip::animation(&animation, args.fps)));
+        }
+        if target.is_clip() {
+            return Ok(Source::Clip(Clip::pictures(files, args.fps)));
+        }
+        ensure!(
+            args.fps.is_none(),
+            "--fps is for videos and animations; {} becomes pictures",
+            input.display()
+        );
+        match target {
+            Target::Standard => ensure!(
+                files.len() == 1,
+                "standard output takes one picture; give a folder as --output"
+            ),
+            Target::Picture(path) => ensure!(
+                files.len() == 1,
+                "{} is one picture; give a folder as --output",
+                path.display()
+            ),
+            _ => {}
+        }
+        Ok(Source::Pictures(files))
+    }
+}
+
+/// What is called so in messages.
+const STANDARD: &str = "standard input";
 
 /// Whether a path stands for standard input or output.
 fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// All that comes from standard input.
+fn read_standard() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .take(images::MAX_BYTES)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a picture, from standard input where the path says so.
@@ -126,23 +159,137 @@ fn read(input: &Path) -> Result<RgbImage> {
     if !is_standard(input) {
         return Ok(images::decode(input)?);
     }
-    /// Bytes of the largest file.
-    const MOST: u64 = 1 << 30;
-    let mut bytes = Vec::new();
-    io::stdin().take(MOST).read_to_end(&mut bytes)?;
     let white = images::Rgb([255; 3]);
-    let name = Path::new("standard input");
-    Ok(images::decode_bytes(name, bytes, white, images::MAX_BYTES)?)
+    let name = Path::new(STANDARD);
+    Ok(images::decode_bytes(
+        name,
+        read_standard()?,
+        white,
+        images::MAX_BYTES,
+    )?)
 }
 
-/// Writes a picture as PNG, to standard output where the path says so.
-fn write(output: &Path, picture: &RgbImage) -> Result<()> {
-    if !is_standard(output) {
-        return Ok(images::save_png(output, picture)?);
+/// What translates, and where to.
+struct Work<'a> {
+    translator: Translator,
+    faces: Option<FaceFinder>,
+    bars: MultiProgress,
+    args: &'a TranslateArgs,
+    target: &'a Target,
+}
+
+impl Work<'_> {
+    /// Translates the frames of a clip. One in which no face is found stays as it is, with `--faces`.
+    fn clip(&self, clip: Clip) -> Result<()> {
+        let bar = report::bar(clip.about().unwrap_or_default(), "frames");
+        let bar = self.bars.add(bar);
+        let mut smoothing = Smoothing::new(self.args.smooth);
+        let done = clip.write(self.target, |frame| {
+            let made = self.translated(frame)?;
+            bar.inc(1);
+            Ok(smoothing.next(frame, made.unwrap_or_else(|| frame.clone())))
+        });
+        bar.finish_and_clear();
+        let done = done?;
+        if !self.args.quiet {
+            eprintln!(
+                "translated {done} frames into {}",
+                self.args.output.display()
+            );
+        }
+        Ok(())
     }
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&images::encode_png(picture))?;
-    Ok(stdout.flush()?)
+
+    /// Translates pictures. Where they are smoothed, they are frames of a clip, in their order.
+    fn pictures(&self, inputs: &[PathBuf]) -> Result<()> {
+        if let Target::Folder(folder) = self.target {
+            fs::create_dir_all(folder).with_context(|| {
+                format!(
+                    "the folder {} can't be made; give one that you may write to with --output",
+                    folder.display()
+                )
+            })?;
+        }
+        let bar = match inputs.len() {
+            1 => ProgressBar::hidden(),
+            all => self.bars.add(report::bar(all as u64, "translating")),
+        };
+        let mut smoothing = Smoothing::new(self.args.smooth);
+        let mut failed = Vec::new();
+        for (input, name) in inputs.iter().zip(output_names(inputs)) {
+            let done = interrupt::check()
+                .map_err(Into::into)
+                .and_then(|()| self.picture(input, &name, &mut smoothing));
+            match done {
+                Err(error) if error.is::<Interrupted>() => {
+                    bar.finish_and_clear();
+                    return Err(error);
+                }
+                Err(error) => failed.push(format!("{error:#}")),
+                Ok(()) => {}
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if !self.args.quiet && *self.target != Target::Standard {
+            eprintln!(
+                "translated {} of {} pictures into {}",
+                inputs.len() - failed.len(),
+                inputs.len(),
+                self.args.output.display()
+            );
+        }
+        if !failed.is_empty() {
+            bail!(
+                "{} pictures could not be translated: {}",
+                failed.len(),
+                failed.join("; ")
+            );
+        }
+        Ok(())
+    }
+
+    /// Translates a picture, into a folder under the given name.
+    fn picture(&self, input: &Path, name: &Path, smoothing: &mut Smoothing) -> Result<()> {
+        let picture = read(input)?;
+        let failing = || format!("{} can't be translated", input.display());
+        let path = match self.target {
+            Target::Folder(folder) => Some(folder.join(name)),
+            Target::Picture(path) => Some(path.clone()),
+            _ => None,
+        };
+        match path {
+            Some(path) if self.faces.is_none() && self.args.smooth == 0.0 => {
+                let done = self.translator.translate_to(&picture, &path);
+                return done.with_context(failing);
+            }
+            _ => {}
+        }
+        let Some(made) = self.translated(&picture).with_context(failing)? else {
+            bail!(
+                "no face was found in {}; without --faces all of it is translated",
+                input.display()
+            );
+        };
+        let made = smoothing.next(&picture, made);
+        match path {
+            Some(path) => images::save_png(&path, &made)?,
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(&images::encode_png(&made))?;
+                stdout.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The translation of a picture, or of its faces; none where it has no face.
+    fn translated(&self, picture: &RgbImage) -> Result<Option<RgbImage>> {
+        match &self.faces {
+            Some(faces) => faces.translate(&self.translator, picture),
+            None => Ok(Some(self.translator.translate(picture)?)),
+        }
+    }
 }
 
 /// What finds faces, and knows how training saw them.
@@ -179,28 +326,17 @@ impl FaceFinder {
         })
     }
 
-    /// Translates the faces of a photograph and leaves the rest as it is.
-    fn translate(&self, translator: &Translator<'_>, input: &Path, output: &Path) -> Result<()> {
-        let picture = read(input)?;
-        let faces = Detector::photographs().faces(&picture);
-        if faces.is_empty() {
-            bail!(
-                "no face was found in {}; without --faces all of it is translated",
-                input.display()
-            );
-        }
-        let Translator {
-            generator, device, ..
-        } = translator;
+    /// Translates the faces of a photograph and leaves the rest as it is; none where it has no face.
+    fn translate(&self, translator: &Translator, picture: &RgbImage) -> Result<Option<RgbImage>> {
+        let faces = Detector::photographs().faces(picture);
         let mut result = picture.clone();
         // Those in front are larger, and come last.
         for face in faces.iter().rev() {
             let frame = self.portraits.frame(&face.landmarks);
-            let square = frame.cut(&picture, self.side as u32);
-            let size = fitted(generator, &square);
-            frame.paste(&mut result, &whole(generator, device, &square, size)?);
+            let square = frame.cut(picture, self.side as u32);
+            frame.paste(&mut result, &translator.translate(&square)?);
         }
-        write(output, &result)
+        Ok((!faces.is_empty()).then_some(result))
     }
 }
 
@@ -230,148 +366,6 @@ fn output_names(inputs: &[PathBuf]) -> Vec<PathBuf> {
                 .expect("numbers don't end")
         })
         .collect()
-}
-
-/// Ctrl-C was pressed.
-#[derive(Debug)]
-struct Interrupted;
-
-impl std::error::Error for Interrupted {}
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-
-/// A generator, and how it is to go about pictures.
-struct Translator<'a> {
-    generator: &'a Generator,
-    config: &'a Config,
-    device: &'a Device,
-    tile: Option<usize>,
-    memory: Memory,
-    bars: MultiProgress,
-}
-
-impl Translator<'_> {
-    /// Translates a picture of any size: it is extended at its right and bottom to what the generator takes,
-    /// and the result cut back.
-    fn translate(&self, input: &Path, output: &Path) -> Result<()> {
-        let picture = read(input)?;
-        let size = fitted(self.generator, &picture);
-        let core = match self.tile {
-            Some(side) => tiles::given(self.generator, size, side),
-            None => tiles::fitting(self.generator, self.config, size, self.device, self.memory)
-                .with_context(|| format!("{} can't be translated", input.display()))?,
-        };
-        match core {
-            None => {
-                let whole = whole(self.generator, self.device, &picture, size)?;
-                write(output, &whole)
-            }
-            Some(_) if is_standard(output) => bail!(
-                "a picture in tiles is written row by row, which standard output does not take; give a folder \
-                 as --output, or more --memory"
-            ),
-            Some(core) => self.in_tiles(&picture, &Tiling::new(self.generator, size, core), output),
-        }
-    }
-
-    /// The same, tile by tile. A row of tiles is written as soon as it is done, so that the result is never in
-    /// memory as a whole.
-    fn in_tiles(&self, picture: &RgbImage, tiling: &Tiling, output: &Path) -> Result<()> {
-        let passes = self.generator.norms() + 1;
-        let bar = report::bar((passes * tiling.tiles().count()) as u64, "tiles");
-        let bar = self.bars.add(bar);
-        let mut tiled = TiledGenerator::new(self.generator);
-        let forward = |tiled: &mut TiledGenerator<'_>, tile: &Tile| {
-            if interrupt::is_requested() {
-                return Err(Interrupted.into());
-            }
-            let pixels = tensor(self.generator, &cut_out(picture, &tile.whole), self.device)?;
-            let core = tiled.forward(tile, &pixels)?;
-            // A GPU that is asked for one tile after the other would keep them all.
-            self.device.synchronize()?;
-            bar.inc(1);
-            anyhow::Ok(core)
-        };
-        for _ in 0..self.generator.norms() {
-            for tile in tiling.tiles() {
-                forward(&mut tiled, &tile)?;
-            }
-            tiled.end_pass()?;
-        }
-        let (width, height) = picture.dimensions();
-        let done = images::save_png_rows(output, width, height, |rows| {
-            let mut band = RgbImage::default();
-            for tile in tiling.tiles() {
-                let Area {
-                    rows: down,
-                    columns,
-                } = &tile.core;
-                if columns.start == 0 {
-                    let below = height.saturating_sub(down.start as u32);
-                    band = RgbImage::new(width, below.min(down.len() as u32));
-                }
-                let core = forward(&mut tiled, &tile)?.context("a norm was not measured")?;
-                let core = images::from_chw(&core.to_vec()?, down.len(), columns.len())?;
-                images::paste(&mut band, &core, columns.start as u32, 0);
-                if columns.end as u32 >= width {
-                    rows.push(&band)?;
-                    band = RgbImage::default();
-                }
-            }
-            anyhow::Ok(())
-        });
-        bar.finish_and_clear();
-        done
-    }
-}
-
-/// The `[height, width]` to which a picture is extended, so that a generator takes it.
-pub fn fitted(generator: &Generator, picture: &RgbImage) -> [usize; 2] {
-    [picture.height(), picture.width()].map(|side| {
-        (side as usize)
-            .max(generator.at_least())
-            .next_multiple_of(generator.multiple_of())
-    })
-}
-
-/// Translates a picture in one piece, extended to `[height, width]`; the result is of its own size.
-///
-/// # Errors
-/// When the device fails.
-pub fn whole(
-    generator: &Generator,
-    device: &Device,
-    picture: &RgbImage,
-    [height, width]: [usize; 2],
-) -> Result<RgbImage> {
-    let extended = images::extend(picture, width as u32, height as u32);
-    let input = tensor(generator, &extended, device)?;
-    let output = no_grad(|| generator.forward(&input))?.to_vec()?;
-    let output = images::from_chw(&output, height, width)?;
-    let (width, height) = picture.dimensions();
-    Ok(images::crop(&output, 0, 0, width, height))
-}
-
-fn tensor(generator: &Generator, picture: &RgbImage, device: &Device) -> Result<Tensor> {
-    let [channels, _] = generator.channels();
-    let [height, width] = [picture.height(), picture.width()].map(|extent| extent as usize);
-    let planes = images::to_chw(picture, channels);
-    Ok(Tensor::from_slice(
-        &planes,
-        [1, channels, height, width],
-        device,
-    )?)
-}
-
-/// An area of a picture, which may lie over its right and lower edge.
-fn cut_out(picture: &RgbImage, Area { rows, columns }: &Area) -> RgbImage {
-    let [x, y] = [columns.start, rows.start].map(|at| at as u32);
-    let [width, height] = [columns.len(), rows.len()].map(|len| len as u32);
-    images::crop_extended(picture, x, y, width, height)
 }
 
 #[cfg(test)]

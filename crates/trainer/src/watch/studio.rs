@@ -15,7 +15,8 @@ use tensor::Device;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::Direction;
 use crate::run_dir::RunDir;
-use crate::{memory, tiles, translate};
+use crate::translator::{fitted, whole};
+use crate::{memory, tiles};
 
 /// The longest side of a picture that is translated.
 pub const LONGEST_SIDE: u32 = 2048;
@@ -85,7 +86,7 @@ impl Studio {
             ..
         } = self.networks()?;
         let generator = order.direction.generator(model);
-        let size = translate::fitted(generator, &picture);
+        let size = fitted(generator, &picture);
         let room = memory::for_translation(&device)?;
         if !matches!(
             tiles::fitting(generator, config, size, &device, room),
@@ -98,7 +99,7 @@ impl Studio {
             );
         }
         let begun = Instant::now();
-        let translated = translate::whole(generator, &device, &picture, size)?;
+        let translated = whole(generator, &device, &picture)?;
         Ok(Translated {
             seconds: begun.elapsed().as_secs_f64(),
             before: url(&picture),
