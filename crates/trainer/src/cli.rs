@@ -368,7 +368,8 @@ pub struct TranslateArgs {
     /// folder of frames [default: the input's; 25 for a folder]
     #[arg(long, value_name = "N")]
     pub fps: Option<FrameRate>,
-    /// Find the faces of photographs, translate each as training saw them, and paste them back
+    /// Find the faces of photographs, translate each as training saw them, and paste them back; a clip's frame
+    /// in which none is found stays as it is
     #[arg(long, conflicts_with = "tile")]
     pub faces: bool,
     /// With --faces: the side that faces are translated at, in pixels [default: training's]

@@ -15,6 +15,13 @@ use serde::Deserialize;
 use crate::clip::FrameRate;
 use crate::interrupt;
 
+/// Options before an input: it is a file, and one of pictures itself, no list of others.
+const FILES_ONLY: [&str; 4] = [
+    "-protocol_whitelist",
+    "file",
+    "-format_whitelist",
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg",
+];
 /// Lines of what a program said that are kept.
 const LINES: usize = 4;
 /// Characters of a line that are kept.
@@ -52,7 +59,7 @@ impl Video {
             duration: Option<String>,
         }
         let mut command = Command::new("ffprobe");
-        command.args(["-v", "error", "-protocol_whitelist", "file"]);
+        command.args(["-v", "error"]).args(FILES_ONLY);
         command.args(["-select_streams", "V:0", "-of", "json"]);
         command.args(["-show_entries", "stream=r_frame_rate,avg_frame_rate"]);
         command.args(["-show_entries", "format=duration"]);
@@ -82,7 +89,7 @@ impl Video {
     /// When there is no `ffmpeg`.
     pub fn decode(&self, rate: FrameRate) -> Result<Decoder> {
         let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "error", "-protocol_whitelist", "file"]);
+        command.args(["-nostdin", "-v", "error"]).args(FILES_ONLY);
         command.arg("-i").arg(file(&self.path));
         // From the beginning, where sound begins, too.
         let filter = format!("fps=fps={rate}:start_time=0,scale=iw*sar:ih,setsar=1");
@@ -189,13 +196,11 @@ impl Encoder {
         let partial = partial(path);
         let mut command = Command::new("ffmpeg");
         command.args(["-nostdin", "-v", "error", "-y"]);
-        command.args(["-protocol_whitelist", "pipe,file"]);
         command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-s"]);
         command.arg(format!("{width}x{height}"));
         command.args(["-r", &rate.to_string(), "-i", "-"]);
         if let Some(sound) = sound {
-            command.args(["-protocol_whitelist", "file"]);
-            command.arg("-i").arg(file(sound));
+            command.args(FILES_ONLY).arg("-i").arg(file(sound));
             command.args(["-map", "0:v:0", "-map", "1:a?"]);
             // Not every kind of file takes every kind of sound.
             if takes_sound_of(path, sound) {

@@ -410,7 +410,13 @@ fn videos_that_fail_leave_nothing_and_say_what_to_do() {
     film(&scratch, "in.mp4", "-pix_fmt yuv420p -c:a aac");
     let whole = fs::read(scratch.path("in.mp4")).unwrap();
     fs::write(scratch.path("cut.mp4"), &whole[..whole.len() / 2]).unwrap();
-    for name in ["words.mp4", "cut.mp4", "nowhere.mp4"] {
+    // A list may name files from anywhere.
+    fs::write(
+        scratch.path("list.mp4"),
+        "ffconcat version 1.0\nfile in.mp4\n",
+    )
+    .unwrap();
+    for name in ["words.mp4", "cut.mp4", "nowhere.mp4", "list.mp4"] {
         let args = translate(&format!("--input {name} --output out.mp4"));
         scratch.fails(&args, &[name, "ffprobe says"]);
     }
