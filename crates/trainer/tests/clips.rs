@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use images::{Animation, AnimationFormat, Frame, RgbImage, Smoothing, save_animation};
 use scratch::{Scratch, files, picture};
+use tensor::Device;
+use trainer::{Direction, Translator};
 
 /// Milliseconds of an animation's frames.
 const TIMES: [u64; 4] = [80, 120, 30, 200];
@@ -226,6 +228,24 @@ fn frames_go_in_the_order_of_their_numbers() {
     scratch.fails(&translate("--input in --output more --fps 5"), &["--fps"]);
     let wrong = scratch.trainer(&translate("--input in --output more --smooth 1"));
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_program_translates_as_the_command_does() {
+    let scratch = scratch();
+    let large = picture(150, 90, 1);
+    large.save(scratch.path("large.png")).unwrap();
+    scratch.succeeds(&translate("--input large.png --output out.png"));
+    scratch.succeeds(&translate("--input large.png --output tiles.png --tile 32"));
+    let [out, tiles] = ["out.png", "tiles.png"].map(|name| images::decode(&scratch.path(name)));
+    let load = || Translator::load(scratch.path("run"), Direction::AtoB, &Device::Cpu).unwrap();
+    assert_eq!(load().translate(&large).unwrap(), out.unwrap());
+    let tiled = load().with_tile(32);
+    assert_eq!(tiled.translate(&large).unwrap(), tiles.unwrap());
+    let error = load().with_memory(1).translate(&large).unwrap_err();
+    assert!(error.to_string().contains("--memory"), "{error}");
+    let nowhere = Translator::load(scratch.path("x"), Direction::AtoB, &Device::Cpu);
+    assert!(nowhere.is_err());
 }
 
 /// Whether there is an ffmpeg to test with. Without one, tests of videos test nothing: that must be seen.
