@@ -328,6 +328,8 @@ fn write_video(
         shown += frame.shown;
         let until = (shown.as_secs_f64() * rate.hertz()).round() as u64;
         for _ in written..until {
+            // An animation may say hours.
+            interrupt::check()?;
             encoder.push(&frame.picture)?;
         }
         written = until;

@@ -80,39 +80,21 @@ enum Source {
 }
 
 impl Source {
-    /// What `--input` stands for, for a target: of an animation, one picture shows the first frame.
+    /// What `--input` stands for, for a target.
     fn of(args: &TranslateArgs, target: &Target) -> Result<Self> {
         let input = &args.input;
-        let files = match input.is_dir() {
-            true => {
-                let mut files = images::list(input)?;
-                files.sort_by(|a, b| images::natural_order(a, b));
-                files
-            }
-            false if clip::is_video(input) => {
-                ensure!(
-                    target.is_clip() || matches!(target, Target::Folder(_)),
-                    "{} is a video; give one as --output, or a folder for its frames",
-                    input.display()
-                );
-                return Ok(Source::Clip(Clip::video(input, args.fps)?));
-            }
-            false => vec![input.clone()],
-        };
-        let animation = match target {
-            _ if input.is_dir() => None,
-            Target::Standard | Target::Picture(_) => None,
-            Target::Folder(_) if is_standard(input) => None,
-            _ if is_standard(input) => {
-                Animation::from_bytes(Path::new(STANDARD), read_standard()?, images::MAX_BYTES)?
-                    .map(Some)
-                    .with_context(|| format!("there is no animation in {STANDARD}"))?
-            }
-            _ => Animation::open(input)?,
-        };
-        if let Some(animation) = animation {
+        if clip::is_video(input) && !input.is_dir() {
+            ensure!(
+                target.is_clip() || matches!(target, Target::Folder(_)),
+                "{} is a video; give one as --output, or a folder for its frames",
+                input.display()
+            );
+            return Ok(Source::Clip(Clip::video(input, args.fps)?));
+        }
+        if let Some(animation) = animation(input, target)? {
             return Ok(Source::Clip(Clip::animation(&animation, args.fps)));
         }
+        let files = files(input)?;
         if target.is_clip() {
             return Ok(Source::Clip(Clip::pictures(files, args.fps)));
         }
@@ -135,6 +117,32 @@ impl Source {
         }
         Ok(Source::Pictures(files))
     }
+}
+
+/// The animation that an input is, where more than its first frame is wanted.
+fn animation(input: &Path, target: &Target) -> Result<Option<Animation>> {
+    if is_standard(input) && target.is_clip() {
+        let name = Path::new(STANDARD);
+        let animation = Animation::from_bytes(name, read_standard()?, images::MAX_BYTES)?;
+        // What was read can't be read again as a picture.
+        ensure!(animation.is_some(), "there is no animation in {STANDARD}");
+        return Ok(animation);
+    }
+    match target {
+        Target::Standard | Target::Picture(_) => Ok(None),
+        _ if is_standard(input) || input.is_dir() => Ok(None),
+        _ => Ok(Animation::open(input)?),
+    }
+}
+
+/// A picture, or those of a folder, in the order of their numbers.
+fn files(input: &Path) -> Result<Vec<PathBuf>> {
+    if !input.is_dir() {
+        return Ok(vec![input.to_owned()]);
+    }
+    let mut files = images::list(input)?;
+    files.sort_by(|a, b| images::natural_order(a, b));
+    Ok(files)
 }
 
 /// What is called so in messages.
