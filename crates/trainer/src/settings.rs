@@ -50,6 +50,8 @@ pub struct RunSettings {
     pub eval_every: u64,
     /// Weights of the network to evaluate with.
     pub features: PathBuf,
+    /// Weights of the network to tell people apart with; empty: none.
+    pub identity: PathBuf,
     /// The most pictures of each domain to evaluate with.
     pub eval_pictures: usize,
     /// The figure by which the best checkpoint is told.
@@ -68,6 +70,8 @@ pub enum Best {
     LpipsCycle,
     /// The mean difference of their pixels.
     L1Cycle,
+    /// How far descriptors of people are from those of their translations.
+    Identity,
 }
 
 impl Best {
@@ -78,6 +82,7 @@ impl Best {
             Best::Fid => "fid",
             Best::LpipsCycle => "lpips_cycle",
             Best::L1Cycle => "l1_cycle",
+            Best::Identity => "identity",
         }
     }
 }
@@ -117,6 +122,7 @@ impl RunSettings {
             tensorboard: false,
             eval_every: 0,
             features: PathBuf::new(),
+            identity: PathBuf::new(),
             eval_pictures: 64,
             best: Best::Kid,
         }

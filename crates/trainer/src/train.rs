@@ -153,6 +153,7 @@ impl Beginning {
         let mut settings = Settings::resolve(args.config.as_deref(), &args.options)?;
         settings.run.data = absolute(&settings.run.data)?;
         settings.run.features = absolute(&settings.run.features)?;
+        settings.run.identity = absolute(&settings.run.identity)?;
         Ok(Beginning {
             settings,
             header: None,
@@ -192,6 +193,7 @@ impl Beginning {
             settings.run.data = absolute(&settings.run.data)?;
         }
         settings.run.features = absolute(&settings.run.features)?;
+        settings.run.identity = absolute(&settings.run.identity)?;
         settings.run.out = run.to_owned();
         let changes = match &header {
             Some(header) => settings.changes(&header.settings)?,
