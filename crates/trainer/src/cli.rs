@@ -410,15 +410,16 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Weights of the network that KID, FID and LPIPS are measured with: a VGG16 of stlpips-pytorch (with
-    /// LPIPS) or torchvision (without)
+    /// LPIPS) or torchvision (without, as all others), an EfficientNet-Lite0, or an Inception-v3 of
+    /// pytorch-fid or torchvision
     #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
     pub features: Option<PathBuf>,
     /// Weights of the network that tells people apart, face-api.js's face_recognition_model.bin with its manifest
     /// beside it: how far the descriptors of pictures are from those of their translations
     #[arg(long, value_name = "FILE", env = "HENSHIN_IDENTITY")]
     pub identity: Option<PathBuf>,
-    /// Side of the pictures that the network sees; figures at different ones can't be compared [default: the
-    /// network's own, 128 for a VGG16]
+    /// Side of the pictures that the network sees; figures at different ones can't be compared [default: 128
+    /// for a VGG16, 224 for an EfficientNet-Lite0, 299 for an Inception-v3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
     pub size: Option<u32>,
     /// From which kind of picture to which
