@@ -53,6 +53,16 @@ pub enum Error {
     #[error("another run is preparing {} right now; wait for it, or give another --out", out.display())]
     Busy { out: PathBuf },
 
+    #[error(
+        "{} can't be used as the network that tells people apart: {reason}; it is face_recognition_model.bin of the npm \
+         package @vladmandic/face-api, with its manifest beside it",
+        path.display()
+    )]
+    Weights { path: PathBuf, reason: String },
+
+    #[error(transparent)]
+    Tensor(#[from] tensor::Error),
+
     #[error("interrupted; the same command goes on where this one stopped")]
     Interrupted,
 }

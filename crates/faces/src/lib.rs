@@ -4,6 +4,8 @@
 //! their [`Landmarks`] and brings drawings to the same scale ([`Frame`]), leaves out what cannot be used
 //! ([`Filters`]), splits by person ([`Grouping`]), divides drawings by style ([`Styles`]), and writes the
 //! pictures, a [`Manifest`] and a report. [`demo`] does it with the pictures that come with the repository.
+//!
+//! [`Recognition`] tells people apart, for figures of how far a translation keeps who somebody is.
 
 pub mod demo;
 mod detect;
@@ -31,6 +33,7 @@ pub use error::Error;
 pub use frame::{Frame, Placement};
 pub use landmarks::{Landmarks, Point};
 pub use manifest::{Cause, Entry, Framing, LeftOut, Manifest, Source};
+pub use network::Recognition;
 pub use options::{Align, AnimeCrop, Faces, Filters, Options, Styles};
 pub use portraits::Portraits;
 pub use prepare::{MIN_SIDE, Progress, prepare};

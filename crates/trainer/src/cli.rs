@@ -148,13 +148,19 @@ pub struct Options {
     #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<PathBuf>,
+    /// Weights of the network by which --eval-every tells people apart, as `trainer evaluate` takes them
+    /// [default: none]
+    #[arg(long, value_name = "FILE", env = "HENSHIN_IDENTITY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
     /// The most pictures of each kind that --eval-every takes, spread evenly over those there are
     /// [default: 64]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_pictures: Option<usize>,
     /// The figure by which --eval-every tells the best checkpoint, that with the least of it [default: kid]
-    #[arg(long, value_parser = PossibleValuesParser::new(["kid", "fid", "lpips_cycle", "l1_cycle"]))]
+    #[arg(long, value_parser = PossibleValuesParser::new(
+        ["kid", "fid", "lpips_cycle", "l1_cycle", "identity"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<String>,
 
@@ -473,11 +479,16 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Weights of the network that KID, FID and LPIPS are measured with: a VGG16 of stlpips-pytorch (with
-    /// LPIPS) or torchvision (without)
+    /// LPIPS) or torchvision (without, as all others), an EfficientNet-Lite0, or an Inception-v3 of
+    /// pytorch-fid or torchvision
     #[arg(long, value_name = "FILE", env = "HENSHIN_FEATURES")]
     pub features: Option<PathBuf>,
-    /// Side of the pictures that the network sees; figures at different ones can't be compared [default: the
-    /// network's own, 128 for a VGG16]
+    /// Weights of the network that tells people apart, face-api.js's face_recognition_model.bin with its manifest
+    /// beside it: how far the descriptors of pictures are from those of their translations
+    #[arg(long, value_name = "FILE", env = "HENSHIN_IDENTITY")]
+    pub identity: Option<PathBuf>,
+    /// Side of the pictures that the network sees; figures at different ones can't be compared [default: 128
+    /// for a VGG16, 224 for an EfficientNet-Lite0, 299 for an Inception-v3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
     pub size: Option<u32>,
     /// From which kind of picture to which

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cyclegan::Generator;
+use faces::Recognition;
 use images::RgbImage;
 use indicatif::ProgressBar;
 use metrics::{Features, Kid, Look, Network, features};
@@ -59,6 +60,9 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         None => None,
     };
 
+    let identity = args.identity.as_deref().map(Recognition::load);
+    let identity = identity.transpose()?;
+
     let bar = match args.quiet {
         true => ProgressBar::hidden(),
         false => report::bar(0, "evaluating"),
@@ -70,6 +74,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Ending> {
         size: settings.model.last_size(),
         seen_at: args.size.or(own_size).unwrap_or_default(),
         network: network.as_ref(),
+        identity: identity.as_ref(),
         device: &device,
         bar: &bar,
         may_stop: true,
@@ -212,6 +217,8 @@ pub struct Evaluation<'a> {
     /// Side of those that the network does.
     pub seen_at: u32,
     pub network: Option<&'a Network>,
+    /// What tells people apart.
+    pub identity: Option<&'a Recognition>,
     pub device: &'a Device,
     pub bar: &'a ProgressBar,
     /// Whether Ctrl-C ends it, without figures.
@@ -249,12 +256,16 @@ impl Evaluation<'_> {
         let (mut l1_cycle, mut lpips_cycle) = (Vec::new(), Vec::new());
         let mut diversity = Vec::new();
         let mut before = VecDeque::<Look>::new();
+        let mut people = People::default();
         for file in files {
             if self.is_stopped() {
                 return Ok(None);
             }
             let (input, output, back) = self.there_and_back(file)?;
             l1_cycle.extend(back.as_ref().map(|back| difference(&input, back)));
+            if let Some(network) = self.identity {
+                people.push(network, &input, &output, back.as_ref())?;
+            }
             if let Some(network) = self.network {
                 let look = |picture: &RgbImage| network.look_at(picture, self.seen_at);
                 let seen = look(&input)?;
@@ -287,6 +298,7 @@ impl Evaluation<'_> {
                 ..figure
             }));
         }
+        figures.extend(people.figures());
         figures.extend(average("L1 cycle", "l1_cycle", &l1_cycle, "pixels in 0…1"));
         Ok(Some(figures))
     }
@@ -315,6 +327,58 @@ impl Evaluation<'_> {
             picture(output.to_vec()?)?,
             back.transpose()?,
         ))
+    }
+}
+
+/// Descriptors of people, and how far they are from those of their translations.
+#[derive(Default)]
+struct People {
+    inputs: Vec<Vec<f32>>,
+    to_outputs: Vec<f64>,
+    to_cycles: Vec<f64>,
+}
+
+impl People {
+    fn push(
+        &mut self,
+        network: &Recognition,
+        input: &RgbImage,
+        output: &RgbImage,
+        back: Option<&RgbImage>,
+    ) -> Result<()> {
+        let input = network.descriptor(input)?;
+        let distance = |picture| -> Result<f64> {
+            let other = network.descriptor(picture)?;
+            let squares = input
+                .iter()
+                .zip(&other)
+                .map(|(a, b)| f64::from(a - b).powi(2));
+            Ok(squares.sum::<f64>().sqrt())
+        };
+        self.to_outputs.push(distance(output)?);
+        self.to_cycles.extend(back.map(distance).transpose()?);
+        self.inputs.push(input);
+        Ok(())
+    }
+
+    /// How far people are from their translations, from what comes back, and from each other.
+    fn figures(&self) -> Vec<Figure> {
+        let by = Recognition::NAME;
+        let others = metrics::diversity(&features(&self.inputs)).map(|value| Figure {
+            name: "identity, other pictures",
+            key: None,
+            value,
+            error: None,
+            pictures: format!("{} pairs", self.inputs.len() * (self.inputs.len() - 1) / 2),
+            by: by.to_owned(),
+            more: Value::Null,
+        });
+        let all = [
+            average("identity", "identity", &self.to_outputs, by),
+            average("identity, cycle", "identity_cycle", &self.to_cycles, by),
+            others,
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{BufReader, ErrorKind};
 
 use anyhow::{Context, Result, bail};
 use cyclegan::Model;
+use faces::Recognition;
 use indicatif::ProgressBar;
 use metrics::{Features, Network};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use crate::settings::{Best, RunSettings};
 /// What a run is evaluated with, and the best that it has come to.
 pub struct Scores {
     network: Network,
+    identity: Option<Recognition>,
     from: HeldOut,
     to: HeldOut,
     /// What translations should look like, for pictures of a side.
@@ -55,13 +57,17 @@ impl Scores {
             return Ok(None);
         }
         let network = load(&settings.features, device)?;
+        let identity = match settings.identity.as_os_str().is_empty() {
+            true => None,
+            false => Some(Recognition::load(&settings.identity)?),
+        };
         let held_out = pictures.held_out();
         let [from, to] = held_out.map(|domain| domain.at_most(settings.eval_pictures));
         let fewest = from.files.len().min(to.files.len());
         let needed = match settings.best {
             Best::Kid => 3,
             Best::Fid => 2,
-            Best::LpipsCycle | Best::L1Cycle => 1,
+            Best::LpipsCycle | Best::L1Cycle | Best::Identity => 1,
         };
         let key = settings.best.key();
         if fewest < needed {
@@ -77,8 +83,15 @@ impl Scores {
                 settings.features.display()
             );
         }
+        if settings.best == Best::Identity && identity.is_none() {
+            bail!(
+                "best = {key} takes the weights of a network that tells people apart; give them as --identity, or \
+                 another figure as --best"
+            );
+        }
         Ok(Some(Scores {
             network,
+            identity,
             from,
             to,
             targets: None,
@@ -139,6 +152,7 @@ impl Scores {
             size,
             seen_at: self.network.size(),
             network: Some(&self.network),
+            identity: self.identity.as_ref(),
             device,
             bar: &bar,
             // A run that is stopped here and goes on has the same metrics as one that was not.
@@ -196,10 +210,11 @@ impl Scores {
 
     /// What a figure, of translations from A, is called in metrics.
     fn series(&self, key: &str) -> String {
-        // Pixels are the same for all networks.
-        match key == Best::L1Cycle.key() {
-            true => format!("{key}_A"),
-            false => format!(
+        match key {
+            // Pixels are the same for all networks.
+            "l1_cycle" => format!("{key}_A"),
+            "identity" | "identity_cycle" => format!("{key}_A by {}", Recognition::NAME),
+            _ => format!(
                 "{key}_A by {} at {}",
                 self.network.name(),
                 self.network.size()

@@ -52,6 +52,8 @@ pub struct RunSettings {
     pub features: PathBuf,
     /// Weights of the network by whose sight generators are trained; empty: none.
     pub perceptual: PathBuf,
+    /// Weights of the network to tell people apart with; empty: none.
+    pub identity: PathBuf,
     /// The most pictures of each domain to evaluate with.
     pub eval_pictures: usize,
     /// The figure by which the best checkpoint is told.
@@ -70,6 +72,8 @@ pub enum Best {
     LpipsCycle,
     /// The mean difference of their pixels.
     L1Cycle,
+    /// How far descriptors of people are from those of their translations.
+    Identity,
 }
 
 impl Best {
@@ -80,6 +84,7 @@ impl Best {
             Best::Fid => "fid",
             Best::LpipsCycle => "lpips_cycle",
             Best::L1Cycle => "l1_cycle",
+            Best::Identity => "identity",
         }
     }
 }
@@ -120,6 +125,7 @@ impl RunSettings {
             eval_every: 0,
             features: PathBuf::new(),
             perceptual: PathBuf::new(),
+            identity: PathBuf::new(),
             eval_pictures: 64,
             best: Best::Kid,
         }

@@ -157,6 +157,7 @@ impl Beginning {
         settings.run.data = absolute(&settings.run.data)?;
         settings.run.features = absolute(&settings.run.features)?;
         settings.run.perceptual = absolute(&settings.run.perceptual)?;
+        settings.run.identity = absolute(&settings.run.identity)?;
         Ok(Beginning {
             settings,
             header: None,
@@ -197,6 +198,7 @@ impl Beginning {
         }
         settings.run.features = absolute(&settings.run.features)?;
         settings.run.perceptual = absolute(&settings.run.perceptual)?;
+        settings.run.identity = absolute(&settings.run.identity)?;
         settings.run.out = run.to_owned();
         let changes = match &header {
             Some(header) => settings.changes(&header.settings)?,

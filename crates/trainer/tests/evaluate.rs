@@ -59,6 +59,23 @@ fn figures_name_their_network_and_follow_from_the_checkpoint() {
     let back = json(&format!("--json {tolerant} --direction BtoA"));
     assert_eq!(back["inputs"]["folder"], "testB");
 
+    let narrow =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../faces/tests/fixtures/recognition.bin");
+    let people = json(&format!("--json --identity {}", narrow.display()));
+    let figures = people["figures"].as_array().unwrap();
+    let value = |name: &str| {
+        let found = figures.iter().find(|figure| figure["name"] == name);
+        let figure = found.unwrap_or_else(|| panic!("no {name}: {people}"));
+        assert_eq!(figure["by"], "face-api-recognition");
+        figure["value"].as_f64().unwrap()
+    };
+    assert!(value("identity") > 0.0 && value("identity, cycle") > 0.0);
+    assert!(value("identity, other pictures") > 0.0);
+    scratch.fails(
+        "evaluate run --device cpu --quiet --features nowhere.pth",
+        &["the network to evaluate with can't be used: nowhere.pth could not be read: "],
+    );
+
     let plain = evaluate(&format!("--features {}", features("torchvision.pth"))).0;
     assert!(plain.contains("torchvision-vgg16/relu5_3:unit"), "{plain}");
     assert!(!plain.contains("LPIPS"), "it has no heads: {plain}");

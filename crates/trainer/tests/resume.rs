@@ -178,8 +178,11 @@ fn evaluations_leave_the_run_as_it_is_and_the_best_checkpoint_stays() {
     let features = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/fixtures/metrics/shift-tolerant.pth");
     let evaluated = format!(
-        "{plain} --eval-every 4 --eval-pictures 3 --features {}",
-        features.display()
+        "{plain} --eval-every 4 --eval-pictures 3 --features {} --identity {}",
+        features.display(),
+        features
+            .with_file_name("../../../crates/faces/tests/fixtures/recognition.bin")
+            .display(),
     );
     let evaluated = |out: &str| evaluated.replace("plain", out);
     run(&evaluated("whole"));
@@ -222,6 +225,8 @@ fn evaluations_leave_the_run_as_it_is_and_the_best_checkpoint_stays() {
         "fid_A by stlpips-vgg16 at 128",
         "lpips_cycle_A by stlpips-vgg16 at 128",
         "lpips_diversity_A by stlpips-vgg16 at 128",
+        "identity_A by face-api-recognition",
+        "identity_cycle_A by face-api-recognition",
         "l1_cycle_A",
     ] {
         assert_eq!(of(other).len(), 10, "{other}");

@@ -1,8 +1,9 @@
-//! The networks of this crate, on `tensor`: face-api.js's tiny face detector and its 68 landmarks (MIT,
-//! `model/LICENSE.face-api`).
+//! The networks of this crate, on `tensor`: face-api.js's tiny face detector, its 68 landmarks (MIT,
+//! `model/LICENSE.face-api`), and that which tells people apart, whose weights the user has.
 
 mod detector;
 mod landmarks;
+mod recognition;
 mod weights;
 
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use tensor::{Device, Result, Tensor, no_grad};
 
 pub use detector::{Candidate, DetectorNetwork};
 pub use landmarks::{LANDMARKS_SIDE, LandmarkNetwork};
+pub use recognition::Recognition;
 use weights::Weights;
 
 /// Both networks.
@@ -44,7 +46,7 @@ impl Networks {
     }
 }
 
-/// Makes both networks of weights that may belong to neither, for the fuzz targets.
+/// Makes all networks of weights that may belong to none, for the fuzz targets.
 ///
 /// # Errors
 /// Why the bytes are no weights, or not the networks'.
@@ -53,6 +55,7 @@ pub fn read_weights(manifest: &str, bytes: &[u8]) -> std::result::Result<(), Str
     DetectorNetwork::new(&weights)
         .map(drop)
         .or_else(|_| LandmarkNetwork::new(&weights).map(drop))
+        .or_else(|_| Recognition::new(&weights).map(drop))
 }
 
 /// A convolution with its bias.
@@ -130,15 +133,23 @@ fn answer(output: impl FnOnce() -> Result<Tensor>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
+    fn fixture(name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        folder.join(name)
+    }
+
     /// What face-api.js makes of the same weights, see `tests/fixtures/make_networks.mjs`.
-    fn compare(name: &str, mean: [f32; 3], forward: impl Fn(&Tensor) -> Result<Tensor>) -> f32 {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/networks.safetensors");
-        let (fixture, _) = nn::load_file(&path, &Device::Cpu).unwrap();
+    fn compare(
+        file: &str,
+        name: &str,
+        mean: [f32; 3],
+        forward: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> f32 {
+        let (fixture, _) = nn::load_file(&fixture(file), &Device::Cpu).unwrap();
         let input = &fixture[&format!("{name}.input")];
         let area = input.shape().len() / 6;
         let planes = input.to_vec().unwrap();
@@ -159,12 +170,61 @@ mod tests {
     #[test]
     fn answers_are_those_of_the_original() {
         let networks = Networks::shipped();
-        let detector = compare("detector", detector::MEAN, |x| networks.detector.forward(x));
+        let compare = |name, mean, forward: &dyn Fn(&Tensor) -> Result<Tensor>| {
+            compare("networks.safetensors", name, mean, forward)
+        };
+        let detector = compare("detector", detector::MEAN, &|x| {
+            networks.detector.forward(x)
+        });
         assert!(detector <= 1e-3, "{detector}");
-        let landmarks = compare("landmarks", landmarks::MEAN, |x| {
+        let landmarks = compare("landmarks", landmarks::MEAN, &|x| {
             networks.landmarks.forward(x)
         });
         assert!(landmarks <= 1e-5, "{landmarks}");
         println!("largest differences: {detector:e}, {landmarks:e}");
+    }
+
+    #[test]
+    fn descriptors_are_those_of_the_original() {
+        let weights = fixture("recognition.bin");
+        let network = Recognition::load(&weights).unwrap();
+        // Of several units, by narrow layers of random weights.
+        let apart = compare(
+            "recognition.safetensors",
+            "recognition",
+            recognition::MEAN,
+            |x| network.forward(x),
+        );
+        assert!(apart <= 1e-4, "{apart}");
+        println!("largest difference: {apart:e}");
+        Recognition::load(&fixture("recognition-weights_manifest.json")).unwrap();
+    }
+
+    #[test]
+    fn other_weights_are_refused_with_the_reason() {
+        let refusal = |path: &Path| Recognition::load(path).err().unwrap().to_string();
+        let nowhere = refusal(Path::new("nowhere.bin"));
+        assert!(
+            nowhere.contains("nowhere-weights_manifest.json"),
+            "{nowhere}"
+        );
+        assert!(refusal(Path::new("weights.pth")).contains("neither in .bin"));
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |name: &str, change: &dyn Fn(String) -> String| {
+            let [bin, manifest] = ["recognition.bin", "recognition-weights_manifest.json"];
+            std::fs::copy(fixture(bin), folder.path().join(format!("{name}.bin"))).unwrap();
+            let text = std::fs::read_to_string(fixture(manifest)).unwrap();
+            let manifest = folder.path().join(format!("{name}-weights_manifest.json"));
+            std::fs::write(&manifest, change(text)).unwrap();
+            refusal(&manifest)
+        };
+        let renamed = copy("renamed", &|text| text.replace("conv64_2/", "conv64_9/"));
+        assert!(renamed.contains("no conv64_2"), "{renamed}");
+        // As many values, in another shape.
+        let turned = copy("turned", &|text| text.replace("[7,7,3,2]", "[7,7,2,3]"));
+        assert!(
+            turned.contains("conv32_down does not fit together"),
+            "{turned}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tensor::{Device, Shape, Tensor};
 
 /// The weights of a network as TensorFlow.js stores them: a manifest with names, shapes and how the bytes
-/// map to values, and the bytes of all tensors one after another.
+/// map to values (as they are where it does not say), and the bytes of all tensors one after another.
 pub struct Weights(HashMap<String, Stored>);
 
 struct Stored {
@@ -21,7 +21,8 @@ struct Group {
 struct Entry {
     name: String,
     shape: Vec<usize>,
-    quantization: Quantization,
+    dtype: Option<String>,
+    quantization: Option<Quantization>,
 }
 
 /// A byte b stands for b·scale + min.
@@ -43,24 +44,45 @@ impl Weights {
             let Entry {
                 name,
                 shape,
-                quantization: Quantization { dtype, scale, min },
+                dtype,
+                quantization,
             } = entry;
+            // Bytes of a value.
+            let size = if quantization.is_some() { 1 } else { 4 };
             // Of nothing there may be any number in each other dimension.
             if shape.contains(&0) {
                 return Err(format!("{name} has no values"));
             }
-            if dtype != "uint8" {
-                return Err(format!("{name} is stored as {dtype}, not uint8"));
+            let (stored_as, expected) = match &quantization {
+                Some(quantization) => (quantization.dtype.as_str(), "uint8"),
+                None => (dtype.as_deref().unwrap_or("nothing"), "float32"),
+            };
+            if stored_as != expected {
+                return Err(format!("{name} is stored as {stored_as}, not {expected}"));
             }
             let len = shape
                 .iter()
-                .try_fold(1usize, |len, &extent| len.checked_mul(extent));
+                .try_fold(size, |len: usize, &extent| len.checked_mul(extent));
             let (own, after) = len
                 .and_then(|len| rest.split_at_checked(len))
                 .ok_or_else(|| format!("{name} reaches past the end of the bytes"))?;
             rest = after;
-            let value = |&byte: &u8| (f64::from(byte) * scale + min) as f32;
-            let values = own.iter().map(value).collect();
+            let values: Vec<f32> = match quantization {
+                Some(Quantization { scale, min, .. }) => {
+                    let value = |&byte: &u8| (f64::from(byte) * scale + min) as f32;
+                    own.iter().map(value).collect()
+                }
+                None => {
+                    let (values, _) = own.as_chunks::<4>();
+                    values
+                        .iter()
+                        .map(|&value| f32::from_le_bytes(value))
+                        .collect()
+                }
+            };
+            if !values.iter().all(|value| value.is_finite()) {
+                return Err(format!("{name} has values that are no finite numbers"));
+            }
             stored.insert(name, Stored { shape, values });
         }
         match rest.len() {

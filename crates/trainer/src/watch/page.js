@@ -12,6 +12,8 @@
     fid: "FID",
     lpips_cycle: "LPIPS of pictures and what comes back",
     lpips_diversity: "LPIPS of translations among each other",
+    identity: "Descriptors of people, distance to their translations’",
+    identity_cycle: "Descriptors of people, distance to what comes back",
     l1_cycle: "Pixels’ difference of pictures and what comes back",
     gradient_norm: "Gradient norms",
     correlation: "Brightness, correlation with the input",

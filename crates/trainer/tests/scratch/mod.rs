@@ -43,7 +43,7 @@ impl Scratch {
         command
             .current_dir(self.0.path())
             .args(args.split_whitespace());
-        for variable in ["HENSHIN_DEVICE", "HENSHIN_FEATURES"] {
+        for variable in ["HENSHIN_DEVICE", "HENSHIN_FEATURES", "HENSHIN_IDENTITY"] {
             command.env_remove(variable);
         }
         command.output().unwrap()
