@@ -1,9 +1,11 @@
 //! Dry runs against real ones: what an operation and a training step take, on every device.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use cyclegan::memory::{self, MemoryPlan};
-use cyclegan::{Config, CycleGan, Model, Preset, noise};
+use cyclegan::{Config, CycleGan, Method, Model, Perception, PerceptionOn, Preset, noise};
 use gpu::testing::{run, trials};
 use gpu::{Context, Options};
 use libtest_mimic::{Failed, Trial};
@@ -57,20 +59,44 @@ fn small() -> Config {
 
 /// A plan against training.
 fn steps(device: &Device) -> std::result::Result<(), Failed> {
-    for (batch, checkpoint_activations) in [(1, false), (2, true)] {
-        let config = Config {
-            batch,
-            checkpoint_activations,
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/perceptual.safetensors"
+    );
+    let weights = Arc::new(metrics::Perception::load(Path::new(file))?);
+    let sight = move |device: &Device| -> Result<Perception> { Ok(Arc::new(weights.on(device)?)) };
+    let configs = [
+        small(),
+        Config {
+            batch: 2,
+            checkpoint_activations: true,
             ..small()
+        },
+        small().with_method(Method::Cut),
+        Config {
+            lambda_perceptual: 1.0,
+            lambda_style: 1.0,
+            global_layers: 2,
+            lambda_feature_matching: 1.0,
+            ..small().with_method(Method::FastCut)
+        },
+    ];
+    for config in configs {
+        let sight: Option<&PerceptionOn> = match config.perceives() {
+            true => Some(&sight),
+            false => None,
         };
-        let plan = memory::plan(&config, None, device)?;
+        let plan = memory::plan(&config, sight, device)?;
         device.trim()?;
         let all = || {
             let memory = device.memory();
             memory.in_use + memory.pooled
         };
         let before = all();
-        let mut model = CycleGan::new(&config, device)?;
+        let mut model = cyclegan::model(&config, device)?;
+        if let Some(sight) = sight {
+            model.train_by(sight(device)?);
+        }
         let MemoryPlan {
             weights, optimiser, ..
         } = plan;
@@ -79,7 +105,11 @@ fn steps(device: &Device) -> std::result::Result<(), Failed> {
             let [a, b] = noise(&config, device)?;
             model.step(&a, &b, 1e-4)?.read()?;
         }
-        let [a, b] = noise(&Config { batch: 1, ..config }, device)?;
+        let one = Config {
+            batch: 1,
+            ..config.clone()
+        };
+        let [a, b] = noise(&one, device)?;
         model.sample(&a, &b)?;
         let (real, dry) = (all() - before, plan.total());
         let tolerance = real / 20
@@ -90,7 +120,7 @@ fn steps(device: &Device) -> std::result::Result<(), Failed> {
             };
         assert!(
             dry.abs_diff(real) <= tolerance,
-            "batch {batch}, {checkpoint_activations}: takes {real}, planned {plan:?}"
+            "{config:?}: takes {real}, planned {plan:?}"
         );
     }
     Ok(())

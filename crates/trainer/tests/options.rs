@@ -1,4 +1,4 @@
-//! Every line of docs/reference-options.md works.
+//! Every line of docs/reference-options.md and docs/quality.md works.
 
 mod scratch;
 
@@ -10,10 +10,16 @@ use scratch::{Scratch, stderr};
 /// A run that most options go with; what a row says comes after it and counts.
 const BASE: &str = "--ngf 2 --ndf 2 --steps 4 --sample-every 4 --device cpu --quiet";
 
-/// The second cells of the table's rows, without their quotes.
-fn rows() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference-options.md");
-    let text = fs::read_to_string(path).unwrap();
+/// Weights of a narrow VGG19.
+const PERCEPTUAL: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/fixtures/perceptual.safetensors"
+);
+
+/// The second cells of a table's rows, without their quotes.
+fn rows(document: &str) -> Vec<String> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let text = fs::read_to_string(docs.join(document)).unwrap();
     let cell = |line: &str| {
         let cell = line.strip_prefix("| ")?.split(" | ").nth(1)?.trim();
         Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned())
@@ -25,11 +31,15 @@ fn rows() -> Vec<String> {
 fn every_row_of_the_table_was_tried() {
     let scratch = Scratch::new();
     scratch.train("run");
-    let rows = rows();
-    assert!(rows.len() > 50, "{}", rows.len());
+    let mut rows = rows("reference-options.md");
+    assert!(rows.len() > 60, "{}", rows.len());
+    let more = self::rows("quality.md");
+    assert!(more.len() > 12, "{}", more.len());
+    rows.extend(more);
     for (i, row) in rows.iter().enumerate() {
         let out = format!("out-{i}");
         let said = row
+            .replace("--perceptual FILE", &format!("--perceptual {PERCEPTUAL}"))
             .replace("DIR", "data")
             .replace("data --output", "data/testA --output")
             .replace("FILE", "data/testA/0.png")

@@ -89,6 +89,36 @@ fn assert_same(scratch: &Scratch, run: &str, as_run: &str, last: u64) {
     assert_eq!(metrics as u64, last, "{run}: a line a step");
 }
 
+#[test]
+fn cut_goes_on_exactly() {
+    let scratch = Scratch::new();
+    let run = format!(
+        "{} --device cpu --method fastcut --nce-patches 20 --nce-features 8 --lambda-feature-matching 1 \
+         --diffaugment color",
+        FORTY.replace("--steps 40", "--steps 20")
+    );
+    scratch.succeeds(&format!("{run} --out whole"));
+    let mut child = begin(&scratch, &format!("{run} --out broken"), &[]);
+    let path = scratch.path("broken");
+    assert!(wait_until(&mut child, || lines(&path) >= 7));
+    kill(child);
+    scratch.succeeds("--resume broken --quiet");
+    assert_same(&scratch, "broken", "whole", 20);
+    let said = scratch.fails("--resume broken --steps 30 --method cut", &["method"]);
+    assert!(said.contains("Begin a new run"), "{said}");
+    // A generator there, and none back.
+    scratch.succeeds("translate broken --input data/testA/0.png --output out --device cpu --quiet");
+    let back =
+        "translate broken --input data/testB/0.png --output out --direction BtoA --device cpu";
+    scratch.fails(back, &["--direction BtoA", "--method cyclegan"]);
+    scratch.fails(
+        "export broken --output g.onnx --direction BtoA",
+        &["--method cyclegan"],
+    );
+    scratch.succeeds("export broken --output g.onnx");
+    scratch.succeeds("evaluate broken --device cpu --quiet");
+}
+
 /// The adapter that tests run on: a real one, or that of GL, on which steps take a tenth of the time that they
 /// do on Vulkan's software adapter. None, and a loud word, where there is none.
 fn adapter() -> Option<String> {
