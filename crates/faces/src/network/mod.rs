@@ -54,8 +54,8 @@ pub fn read_weights(manifest: &str, bytes: &[u8]) -> std::result::Result<(), Str
     let weights = Weights::read(manifest, bytes)?;
     DetectorNetwork::new(&weights)
         .map(drop)
-        .or_else(|_| LandmarkNetwork::new(&weights).map(drop))
         .or_else(|_| Recognition::new(&weights).map(drop))
+        .or_else(|_| LandmarkNetwork::new(&weights).map(drop))
 }
 
 /// A convolution with its bias.
