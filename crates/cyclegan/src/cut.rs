@@ -1,5 +1,4 @@
-use nn::{Conv2d, Module, Norm, Param, Weights, parameters, patch_nce, training};
-use rand::Rng;
+use nn::{Conv2d, Module, Norm, Param, Weights, parameters, patch_nce};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::index::sample;
@@ -8,7 +7,7 @@ use tensor::{Device, Precision, Result, Tensor, no_grad};
 
 use crate::adversary::Verdict;
 use crate::generator::feature_channels;
-use crate::model::halves;
+use crate::model::of_both;
 use crate::{
     Adversary, Averaged, Config, Generator, Losses, Model, Optimisers, Outcome, Perception,
     Perceptual, Stream, generator, rng,
@@ -32,7 +31,6 @@ pub struct Cut {
     patches: usize,
     temperature: f32,
     flip_equivariance: bool,
-    seed: u64,
 }
 
 /// What the generator made of pictures, and what it sees in those, layer by layer.
@@ -77,41 +75,6 @@ impl Cut {
             patches: config.nce_patches,
             temperature: config.nce_temperature,
             flip_equivariance: config.flip_equivariance,
-            seed: config.seed,
-        })
-    }
-
-    /// The discriminator, then the generator, which meets what that has learnt.
-    fn train(
-        &mut self,
-        real_a: &Tensor,
-        real_b: &Tensor,
-        learning_rate: f32,
-    ) -> Result<Outcome<Tensor>> {
-        let [real_a, real_b] = &self.optimisers.stored([real_a, real_b])?;
-        let steps = self.optimisers.steps;
-        let [seen, pool, patches] = &mut [Stream::DiffAugment, Stream::Pool, Stream::Patches]
-            .map(|stream| rng(self.seed, stream, steps));
-        let mirrored = self.flip_equivariance && patches.random();
-        let (a, b) = self.make(real_a, real_b, mirrored)?;
-
-        let d_a = self.d_a.loss(real_b, &a.fake.detach(), pool, seen)?;
-        let norm_d = self
-            .optimisers
-            .discriminators
-            .minimise(&d_a, learning_rate)?;
-
-        let objective =
-            self.objective(&a, b.as_ref(), [real_a, real_b], mirrored, [seen, patches])?;
-        let norm_g = self
-            .optimisers
-            .generators
-            .minimise(&objective.total()?, learning_rate)?;
-        self.optimisers.steps += 1;
-        self.g_a.update(self.optimisers.steps)?;
-        Ok(Outcome {
-            losses: objective.detach().with([("D_A", d_a.detach())]),
-            gradient_norms: [norm_g, norm_d],
         })
     }
 
@@ -141,7 +104,7 @@ impl Cut {
         if !self.nce_idt {
             return Ok((made(picture_and_keys(real_a)?), None));
         }
-        let [a, b] = self.of_both([real_a, real_b], picture_and_keys)?;
+        let [a, b] = of_both([real_a, real_b], self.joined, picture_and_keys)?;
         Ok((made(a), Some(made(b))))
     }
 
@@ -170,7 +133,7 @@ impl Cut {
             let nce = self.nce(&features(&a.fake)?, &a.keys, mirrored, patches)?;
             return Ok(objective.with([("NCE", nce.scale(self.lambda_nce)?)]));
         };
-        let [of_a, of_b] = self.of_both([&a.fake, &b.fake], features)?;
+        let [of_a, of_b] = of_both([&a.fake, &b.fake], self.joined, features)?;
         let nce = self.nce(&of_a, &a.keys, mirrored, patches)?;
         let nce_y = self.nce(&of_b, &b.keys, mirrored, patches)?;
         let half = 0.5 * self.lambda_nce;
@@ -200,25 +163,6 @@ impl Cut {
         }
         sum.scale(1.0 / queries.len() as f32)
     }
-
-    /// What `of` gives for two batches, computed as one where that is the same.
-    fn of_both(
-        &self,
-        batches: [&Tensor; 2],
-        of: impl Fn(&Tensor) -> Result<Vec<Tensor>>,
-    ) -> Result<[Vec<Tensor>; 2]> {
-        let [first, second] = batches.map(|batch| batch.shape().nchw());
-        if !self.joined || first[1..] != second[1..] {
-            return Ok([of(batches[0])?, of(batches[1])?]);
-        }
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        for both in of(&Tensor::concat(&batches, 0)?)? {
-            let [of_a, of_b] = halves(&both, [first[0], second[0]])?;
-            a.push(of_a);
-            b.push(of_b);
-        }
-        Ok([a, b])
-    }
 }
 
 /// The places of an N×C×H×W tensor as N×C×1×P.
@@ -230,14 +174,34 @@ fn picked(features: &Tensor, places: &[usize]) -> Result<Tensor> {
 }
 
 impl Model for Cut {
-    fn step(
+    /// The discriminator, then the generator, which meets what that has learnt.
+    fn train(
         &mut self,
         real_a: &Tensor,
         real_b: &Tensor,
         learning_rate: f32,
     ) -> Result<Outcome<Tensor>> {
-        let dropout = rng(self.seed, Stream::Dropout, self.optimisers.steps).next_u32();
-        training(dropout, || self.train(real_a, real_b, learning_rate))
+        let [seen, pool, patches] = &mut [Stream::DiffAugment, Stream::Pool, Stream::Patches]
+            .map(|stream| self.optimisers.rng(stream));
+        let mirrored = self.flip_equivariance && patches.random();
+        let (a, b) = self.make(real_a, real_b, mirrored)?;
+
+        let d_a = self.d_a.loss(real_b, &a.fake.detach(), pool, seen)?;
+        let norm_d = self
+            .optimisers
+            .discriminators
+            .minimise(&d_a, learning_rate)?;
+
+        let objective =
+            self.objective(&a, b.as_ref(), [real_a, real_b], mirrored, [seen, patches])?;
+        let norm_g = self
+            .optimisers
+            .generators
+            .minimise(&objective.total()?, learning_rate)?;
+        Ok(Outcome {
+            losses: objective.detach().with([("D_A", d_a.detach())]),
+            gradient_norms: [norm_g, norm_d],
+        })
     }
 
     fn sample(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Vec<Tensor>> {

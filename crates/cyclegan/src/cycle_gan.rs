@@ -1,5 +1,4 @@
-use nn::{Module, Norm, Param, Weights, parameters, training};
-use rand::Rng;
+use nn::{Module, Norm, Param, Weights, parameters};
 use rand::rngs::ChaCha8Rng;
 use tensor::ops::Loss;
 use tensor::{Device, Result, Tensor, no_grad};
@@ -24,7 +23,6 @@ pub struct CycleGan {
     lambda_a: f32,
     lambda_b: f32,
     lambda_identity: f32,
-    seed: u64,
 }
 
 /// A batch there and back.
@@ -81,43 +79,6 @@ impl CycleGan {
             lambda_a: config.lambda_a,
             lambda_b: config.lambda_b,
             lambda_identity: config.lambda_identity,
-            seed: config.seed,
-        })
-    }
-
-    /// Both generators, then both discriminators on the fakes made before the generators moved.
-    fn train(
-        &mut self,
-        real_a: &Tensor,
-        real_b: &Tensor,
-        learning_rate: f32,
-    ) -> Result<Outcome<Tensor>> {
-        let [real_a, real_b] = &self.optimisers.stored([real_a, real_b])?;
-        let steps = self.optimisers.steps;
-        let seen = &mut rng(self.seed, Stream::DiffAugment, steps);
-        let (translation, identity) = self.translate_all(real_a, real_b)?;
-        let objective = self.objective(real_a, real_b, &translation, identity, seen)?;
-        let norm_g = self
-            .optimisers
-            .generators
-            .minimise(&objective.total()?, learning_rate)?;
-        let objective = objective.detach();
-
-        let pool = &mut rng(self.seed, Stream::Pool, steps);
-        let Translation { fake_a, fake_b, .. } = translation;
-        let d_a = self.d_a.loss(real_b, &fake_b.detach(), pool, seen)?;
-        let d_b = self.d_b.loss(real_a, &fake_a.detach(), pool, seen)?;
-        let norm_d = self
-            .optimisers
-            .discriminators
-            .minimise(&d_a.add(&d_b)?, learning_rate)?;
-        self.optimisers.steps += 1;
-        for generator in [&self.g_a, &self.g_b] {
-            generator.update(self.optimisers.steps)?;
-        }
-        Ok(Outcome {
-            losses: objective.with([("D_A", d_a.detach()), ("D_B", d_b.detach())]),
-            gradient_norms: [norm_g, norm_d],
         })
     }
 
@@ -203,14 +164,34 @@ impl CycleGan {
 }
 
 impl Model for CycleGan {
-    fn step(
+    /// Both generators, then both discriminators on the fakes made before the generators moved.
+    fn train(
         &mut self,
         real_a: &Tensor,
         real_b: &Tensor,
         learning_rate: f32,
     ) -> Result<Outcome<Tensor>> {
-        let dropout = rng(self.seed, Stream::Dropout, self.optimisers.steps).next_u32();
-        training(dropout, || self.train(real_a, real_b, learning_rate))
+        let seen = &mut self.optimisers.rng(Stream::DiffAugment);
+        let (translation, identity) = self.translate_all(real_a, real_b)?;
+        let objective = self.objective(real_a, real_b, &translation, identity, seen)?;
+        let norm_g = self
+            .optimisers
+            .generators
+            .minimise(&objective.total()?, learning_rate)?;
+        let objective = objective.detach();
+
+        let pool = &mut self.optimisers.rng(Stream::Pool);
+        let Translation { fake_a, fake_b, .. } = translation;
+        let d_a = self.d_a.loss(real_b, &fake_b.detach(), pool, seen)?;
+        let d_b = self.d_b.loss(real_a, &fake_a.detach(), pool, seen)?;
+        let norm_d = self
+            .optimisers
+            .discriminators
+            .minimise(&d_a.add(&d_b)?, learning_rate)?;
+        Ok(Outcome {
+            losses: objective.with([("D_A", d_a.detach()), ("D_B", d_b.detach())]),
+            gradient_norms: [norm_g, norm_d],
+        })
     }
 
     fn sample(&self, real_a: &Tensor, real_b: &Tensor) -> Result<Vec<Tensor>> {
@@ -273,7 +254,7 @@ fn translate([g_a, g_b]: [&Generator; 2], real_a: &Tensor, real_b: &Tensor) -> R
 
 #[cfg(test)]
 mod tests {
-    use nn::GanMode;
+    use nn::{GanMode, training};
 
     use super::*;
     use crate::{DiscriminatorKind, Preset, Upsampling, noise};

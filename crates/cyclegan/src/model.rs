@@ -2,13 +2,30 @@ use std::ops::Index;
 
 use nn::{
     Adam, LossScale, Module, Param, StateDict, StateError, load_state, parameters, state_dict,
+    training,
 };
+use rand::Rng;
+use rand::rngs::ChaCha8Rng;
 use tensor::{Device, Precision, Reading, Result, Tensor};
 
-use crate::{Adversary, Averaged, Config, Cut, CycleGan, Generator, Method, Perception};
+use crate::{
+    Adversary, Averaged, Config, Cut, CycleGan, Generator, Method, Perception, Stream, rng,
+};
 
 /// What is trained: networks with the step that trains them.
 pub trait Model: Send {
+    /// What the method's paper has a step be: losses, and networks moved along their gradients. For
+    /// [`Model::step`].
+    ///
+    /// # Errors
+    /// When the networks can't take the pictures' size, or the device fails.
+    fn train(
+        &mut self,
+        real_a: &Tensor,
+        real_b: &Tensor,
+        learning_rate: f32,
+    ) -> Result<Outcome<Tensor>>;
+
     /// One training step on a batch of each domain. Networks whose gradients are not finite stay as they are.
     ///
     /// # Errors
@@ -18,7 +35,17 @@ pub trait Model: Send {
         real_a: &Tensor,
         real_b: &Tensor,
         learning_rate: f32,
-    ) -> Result<Outcome<Tensor>>;
+    ) -> Result<Outcome<Tensor>> {
+        let optimisers = self.optimisers();
+        let [real_a, real_b] = optimisers.stored([real_a, real_b])?;
+        let dropout = optimisers.rng(Stream::Dropout).next_u32();
+        let outcome = training(dropout, || self.train(&real_a, &real_b, learning_rate))?;
+        self.optimisers_mut().steps += 1;
+        for generator in self.generators() {
+            generator.update(self.optimisers().steps)?;
+        }
+        Ok(outcome)
+    }
 
     /// The columns of a sample sheet ([`Method::columns`]) for a batch of each domain; without gradients.
     ///
@@ -210,6 +237,8 @@ pub struct Optimisers {
     pub(crate) discriminators: Adam,
     /// Steps taken.
     pub(crate) steps: u64,
+    /// The run's seed.
+    seed: u64,
     /// What pictures, and all that is computed from them, are stored in.
     pub(crate) precision: Precision,
 }
@@ -242,8 +271,14 @@ impl Optimisers {
             generators: optimiser(generators)?,
             discriminators: optimiser(discriminators)?,
             steps: 0,
+            seed: config.seed,
             precision,
         })
+    }
+
+    /// What a step draws for a purpose.
+    pub(crate) fn rng(&self, stream: Stream) -> ChaCha8Rng {
+        rng(self.seed, stream, self.steps)
     }
 
     /// Pictures in the precision that the run is computed in.
@@ -262,19 +297,27 @@ pub(crate) fn forward_both(
     batches: [&Tensor; 2],
     joined: bool,
 ) -> Result<[Tensor; 2]> {
-    let [first, second] = batches.map(|batch| batch.shape().nchw());
-    if !joined || first[1..] != second[1..] {
-        return Ok([network.forward(batches[0])?, network.forward(batches[1])?]);
-    }
-    halves(
-        &network.forward(&Tensor::concat(&batches, 0)?)?,
-        [first[0], second[0]],
-    )
+    let made = of_both(batches, joined, |x| Ok(vec![network.forward(x)?]))?;
+    Ok(made.map(|mut one| one.remove(0)))
 }
 
-/// A batch as the two that it was joined from.
-pub(crate) fn halves(both: &Tensor, [first, second]: [usize; 2]) -> Result<[Tensor; 2]> {
-    Ok([both.narrow(0, 0, first)?, both.narrow(0, first, second)?])
+/// What `of` gives for two batches; computed as one where they may be `joined`.
+pub(crate) fn of_both(
+    batches: [&Tensor; 2],
+    joined: bool,
+    of: impl Fn(&Tensor) -> Result<Vec<Tensor>>,
+) -> Result<[Vec<Tensor>; 2]> {
+    let [first, second] = batches.map(|batch| batch.shape().nchw());
+    if !joined || first[1..] != second[1..] {
+        return Ok([of(batches[0])?, of(batches[1])?]);
+    }
+    let both = of(&Tensor::concat(&batches, 0)?)?;
+    let part = |start, len| both.iter().map(move |both| both.narrow(0, start, len));
+    let [first, second] = [part(0, first[0]), part(first[0], second[0])];
+    Ok([
+        first.collect::<Result<_>>()?,
+        second.collect::<Result<_>>()?,
+    ])
 }
 
 /// The terms of the objective by name, weighted as they enter it: those of generators first. Discriminators'
