@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cyclegan::memory::{self, MemoryPlan};
-use cyclegan::{Config, CycleGan, Method, Model, Perception, PerceptionOn, Preset, noise};
+use cyclegan::{
+    Config, CycleGan, DiscriminatorKind, Method, Model, Perception, PerceptionOn, Preset, noise,
+};
 use gpu::testing::{run, trials};
 use gpu::{Context, Options};
 use libtest_mimic::{Failed, Trial};
@@ -76,7 +78,9 @@ fn steps(device: &Device) -> std::result::Result<(), Failed> {
         Config {
             lambda_perceptual: 1.0,
             lambda_style: 1.0,
-            global_layers: 2,
+            discriminator: DiscriminatorKind::NLayers,
+            n_layers: 2,
+            global_layers: 3,
             lambda_feature_matching: 1.0,
             ..small().with_method(Method::FastCut)
         },

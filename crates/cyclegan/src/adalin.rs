@@ -1,5 +1,10 @@
-use nn::{Activation, Conv2d, MixedNorm, Module, Param, ReflectionPad2d, Weights};
+use nn::{
+    Activation, Conv2d, Dropout, Graph, MixedNorm, Module, NotTraced, Param, ReflectionPad2d,
+    Value, Weights,
+};
 use tensor::{Result, Tensor};
+
+use crate::generator::DROPOUT;
 
 /// Residual blocks whose norms are AdaLIN (Kim et al., 2020, U-GAT-IT): factor and summand of every channel are
 /// made of what the picture holds in the mean, by two linear layers.
@@ -8,6 +13,7 @@ pub(crate) struct AdaLinBlocks {
     gamma: Conv2d,
     beta: Conv2d,
     blocks: Vec<Block>,
+    dropout: bool,
 }
 
 struct Block {
@@ -16,7 +22,12 @@ struct Block {
 }
 
 impl AdaLinBlocks {
-    pub fn new(weights: &mut Weights<'_>, channels: usize, blocks: usize) -> Result<Self> {
+    pub fn new(
+        weights: &mut Weights<'_>,
+        channels: usize,
+        blocks: usize,
+        dropout: bool,
+    ) -> Result<Self> {
         let through = [channels; 2];
         let mut linear = || Conv2d::new(weights, through, 1, 1, 0);
         let style = [linear()?, linear()?];
@@ -35,18 +46,22 @@ impl AdaLinBlocks {
             gamma,
             beta,
             blocks: blocks.collect::<Result<_>>()?,
+            dropout,
         })
     }
 }
 
 impl Block {
-    fn forward(&self, x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, [gamma, beta]: [&Tensor; 2], dropout: bool) -> Result<Tensor> {
         let normed = |x: &Tensor, i: usize| {
             let padded = ReflectionPad2d(1).forward(x)?;
             let change = self.convolutions[i].forward(&padded)?;
             self.norms[i].forward_with(&change, gamma, beta)
         };
-        let change = normed(x, 0)?.activation(Activation::Relu)?;
+        let mut change = normed(x, 0)?.activation(Activation::Relu)?;
+        if dropout {
+            change = Dropout(DROPOUT).forward(&change)?;
+        }
         x.add(&normed(&change, 1)?)
     }
 }
@@ -62,7 +77,13 @@ impl Module for AdaLinBlocks {
         let gamma = self.gamma.forward(&style)?.scale_add(1.0, 1.0)?;
         let beta = self.beta.forward(&style)?;
         let mut blocks = self.blocks.iter();
-        blocks.try_fold(x.clone(), |x, block| block.forward(&x, &gamma, &beta))
+        blocks.try_fold(x.clone(), |x, block| {
+            block.forward(&x, [&gamma, &beta], self.dropout)
+        })
+    }
+
+    fn trace(&self, _: &str, _: &mut Graph, _: Value) -> Result<Value, NotTraced> {
+        Err(NotTraced("AdaLIN"))
     }
 
     fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Param)) {

@@ -106,7 +106,7 @@ pub struct Config {
     pub nce_temperature: f32,
     /// CUT: features that patches are compared by.
     pub nce_features: usize,
-    /// CUT: translate every other picture mirrored, and compare it mirrored back.
+    /// CUT: in half of the steps, at random, translate pictures mirrored, and compare them mirrored back.
     pub flip_equivariance: bool,
     /// Weight of the distance of fakes from real pictures in what discriminators see; 0: none.
     pub lambda_feature_matching: f32,
@@ -410,7 +410,13 @@ impl Config {
     pub fn with_method(self, method: Method) -> Config {
         let cut = Config {
             pool_size: 0,
+            epochs: 400,
             ..self.clone()
+        };
+        // Of a run in steps the decay stays a preset's own.
+        let fast_decay = match self.steps {
+            0 => 0.25,
+            _ => self.decay,
         };
         Config {
             method,
@@ -418,6 +424,8 @@ impl Config {
                 Method::CycleGan => self,
                 Method::Cut => cut,
                 Method::FastCut => Config {
+                    epochs: 200,
+                    decay: fast_decay,
                     lambda_nce: 10.0,
                     nce_idt: false,
                     flip_equivariance: true,
@@ -497,7 +505,7 @@ impl Config {
                 return refuse("decoder_norm", &"adalin", reason.into());
             }
             if self.method != Method::CycleGan {
-                let reason = "method = \"cut\" looks at residual blocks that are others then";
+                let reason = "CUT looks at residual blocks, which are others then; give decoder_norm = \"same\"";
                 return refuse("decoder_norm", &"adalin", reason.into());
             }
         }
@@ -557,19 +565,20 @@ impl Config {
             return Ok(());
         }
         if self.generator.blocks().is_none() {
-            let reason = "method = \"cut\" compares what is inside of a generator with residual blocks; give \
-                          resnet_6blocks or resnet_9blocks";
+            let reason = "CUT compares what is inside of a generator with residual blocks; give resnet_6blocks or \
+                          resnet_9blocks";
             return refuse("generator", &named(self.generator), reason.into());
         }
         if self.input_nc != self.output_nc {
             let reason = format!(
-                "method = \"cut\" looks at pictures of both domains with one network, and output_nc is {}",
+                "CUT looks at pictures of both domains with one network, and output_nc is {}; give both the same, \
+                 or method = \"cyclegan\"",
                 self.output_nc
             );
             return refuse("input_nc", &self.input_nc, reason);
         }
         if self.checkpoint_activations {
-            let reason = "method = \"cut\" compares what is inside of the generator, which has to be kept then";
+            let reason = "CUT compares what is inside of the generator, which has to be kept then; leave it out";
             return refuse("checkpoint_activations", &true, reason.into());
         }
         for (option, given, most) in [
@@ -677,6 +686,13 @@ impl Config {
                 &format!("{:?}", self.discriminator),
                 reason,
             );
+        }
+        if layers > 0 && (1..=layers).contains(&self.global_layers) {
+            let reason = format!(
+                "the local discriminator has {layers} strided layers, and a global one should see more than that; \
+                 give more, or 0 for none"
+            );
+            return refuse("global_layers", &self.global_layers, reason);
         }
         if too_many(self.global_layers) {
             let reason = format!(

@@ -118,7 +118,15 @@ impl Cut {
         [seen, patches]: [&mut ChaCha8Rng; 2],
     ) -> Result<Losses<Tensor>> {
         let Verdict { gan, features } = self.d_a.verdict(&a.fake, real_b, seen)?;
-        let [perceptual, style] = self.perceptual.losses(&a.fake, real_a, real_b)?;
+        let turned;
+        let from = match mirrored {
+            false => real_a,
+            true => {
+                turned = real_a.flip(3)?;
+                &turned
+            }
+        };
+        let [perceptual, style] = self.perceptual.losses(&a.fake, from, real_b)?;
         let terms = [
             ("G_A", Some(gan)),
             ("features_A", features),
@@ -287,6 +295,8 @@ impl Module for Head {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{Method, Preset, noise};
 
@@ -356,6 +366,37 @@ mod tests {
         let turned: Vec<Tensor> = straight.iter().map(|x| x.flip(3).unwrap()).collect();
         assert_eq!(nce(&turned, true), nce(&straight, false));
         assert!(nce(&turned, false) > 1.5 * nce(&straight, false));
+    }
+
+    #[test]
+    fn a_mirrored_translation_is_seen_beside_its_mirrored_picture() {
+        let config = Config {
+            lambda_perceptual: 1.0,
+            ..config(Method::FastCut)
+        };
+        let [a, b] = noise(&config, &Device::Cpu).unwrap();
+        let mut model = Cut::new(&config, &Device::Cpu).unwrap();
+        // It sees pixels.
+        model.train_by(Arc::new(|x: &Tensor| Ok(vec![x.clone()])));
+        let loss = |mirrored: bool| {
+            let fake = match mirrored {
+                true => a.flip(3).unwrap(),
+                false => a.clone(),
+            };
+            let keys = model.g_a.generator().features(&a).unwrap();
+            let made = Made { fake, keys };
+            let [seen, patches] = &mut [0, 1].map(|step| rng(1, Stream::Patches, step));
+            let objective = model.objective(&made, None, [&a, &b], mirrored, [seen, patches]);
+            objective.unwrap()["perceptual_A"].item().unwrap()
+        };
+        assert_eq!([loss(false), loss(true)], [0.0, 0.0]);
+    }
+
+    #[test]
+    fn plans_of_memory_meet_mirrored_steps_and_others() {
+        let of_step = |step| -> bool { rng(crate::memory::SEED, Stream::Patches, step).random() };
+        let steps: Vec<bool> = (0..crate::memory::STEPS).map(of_step).collect();
+        assert!(steps.contains(&true) && steps.contains(&false), "{steps:?}");
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn resnet(weights: &mut Weights<'_>, make: Make, blocks: usize) -> Result<Sequen
         model.push(ResidualBlock::new(weights, make, 4 * ngf)?);
     }
     if mixed > 0 {
-        model.push(AdaLinBlocks::new(weights, 4 * ngf, mixed)?);
+        model.push(AdaLinBlocks::new(weights, 4 * ngf, mixed, make.dropout)?);
     }
     for channels in [4 * ngf, 2 * ngf] {
         let through = [channels, channels / 2];

@@ -50,12 +50,18 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
             GeneratorKind::Unet128,
         ],
     };
-    // Without any norm there are the same tensors as with norms that have none; our own files tell.
+    // Without any norm there are the same tensors as with norms that have none, but in files of the reference,
+    // whose convolutions have no bias then; our own files tell.
     let told = || serde_json::from_value(weights.metadata.get("norm")?.as_str().into()).ok();
     let norm = asked.norm.or_else(told);
     let norms = match norm {
         Some(norm) => vec![norm],
-        None => vec![Norm::Instance, Norm::InstanceAffine, Norm::Batch],
+        None => vec![
+            Norm::Instance,
+            Norm::InstanceAffine,
+            Norm::Batch,
+            Norm::None,
+        ],
     };
     let mut candidates = Vec::new();
     for &generator in &kinds {
@@ -67,7 +73,9 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
                     upsampling,
                     ..base.clone()
                 };
-                candidates.push(Candidate::new(Part::Generator, config)?);
+                let mut candidate = Candidate::new(Part::Generator, config)?;
+                candidate.lacks_biases = norms.len() > 1 && candidate.config.norm == Norm::None;
+                candidates.push(candidate);
             }
         }
     }
@@ -165,6 +173,8 @@ enum Part {
 struct Candidate {
     part: Part,
     config: Config,
+    /// Whether it is told from others by biases that are missing.
+    lacks_biases: bool,
     /// At widths of one and of two; extents grow in proportion.
     layouts: [Layout; 2],
 }
@@ -180,6 +190,7 @@ impl Candidate {
         let mut candidate = Candidate {
             part,
             config,
+            lacks_biases: false,
             layouts: [Layout::new(), Layout::new()],
         };
         candidate.layouts = [
@@ -267,16 +278,28 @@ impl Candidate {
                 fitting: taken.len(),
                 reason,
             };
-            let array = group.get(name).ok_or_else(|| {
-                differs(format!(
+            let Some(array) = group.get(name) else {
+                // The reference has none before norms, even where there is no norm.
+                if self.config.norm == Norm::None && name.ends_with(".bias") {
+                    taken.push((name.to_owned(), Taken::Zeros(shape)));
+                    continue;
+                }
+                return Err(differs(format!(
                     "the tensor {prefix}{name} is missing, which {} has",
                     self.shown(width)
-                ))
-            })?;
+                )));
+            };
             if array.shape != shape {
                 return Err(differs(self.other_shape(array, name, &shape, width)));
             }
-            taken.push((name.to_owned(), *array));
+            taken.push((name.to_owned(), Taken::Array(array)));
+        }
+        let zeros = taken
+            .iter()
+            .any(|(_, taken)| matches!(taken, Taken::Zeros(_)));
+        if self.lacks_biases && !zeros {
+            let reason = format!("it has biases that {} lacks", self.shown(width));
+            return Err(Difference { fitting: 0, reason });
         }
         let known: BTreeSet<&str> = taken.iter().map(|(name, _)| name.as_str()).collect();
         match group.keys().find(|name| !known.contains(*name)) {
@@ -300,7 +323,7 @@ impl Candidate {
             if array.shape != shape {
                 return Err(differs(self.other_shape(array, name, &shape, width)));
             }
-            taken.push((name.to_owned(), *array));
+            taken.push((name.to_owned(), Taken::Array(array)));
         }
         match arrays.get(taken.len()) {
             Some(array) => Err(self.too_many(&array.name, taken.len(), width)),
@@ -341,7 +364,14 @@ fn extents(shape: &[usize]) -> String {
 /// A network's names with the tensors that belong to them.
 struct Match<'a> {
     width: usize,
-    taken: Vec<(String, &'a Array)>,
+    taken: Vec<(String, Taken<'a>)>,
+}
+
+/// What belongs to a name.
+enum Taken<'a> {
+    Array(&'a Array),
+    /// A bias that the file lacks, of so many zeros.
+    Zeros(Vec<usize>),
 }
 
 /// Buffers of norms that a network with such norms does not have.
@@ -385,7 +415,10 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
         }
     }
     if fitting.is_empty() && weights.in_order {
-        for candidate in candidates {
+        for candidate in candidates
+            .iter()
+            .filter(|candidate| !candidate.lacks_biases)
+        {
             match candidate.by_order(&takes(candidate.config.norm)) {
                 Ok(found) => fitting.push((candidate, found, None)),
                 Err(difference) => differs(candidate, difference),
@@ -417,12 +450,18 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
         return Err(Misfit(format!("it does not fit: {reason}")));
     };
     let mut notes = Vec::new();
-    if prefix.is_none() {
-        let (ours, theirs) = &found.taken[0];
+    if let (None, (ours, Taken::Array(theirs))) = (prefix, &found.taken[0]) {
         notes.push(format!(
             "names are others than the reference's; tensors were taken in their order, {} as {ours} and so on",
             theirs.name
         ));
+    }
+    if found
+        .taken
+        .iter()
+        .any(|(_, taken)| matches!(taken, Taken::Zeros(_)))
+    {
+        notes.push("biases that it lacks are zero".into());
     }
     let left_out = |array: &Array| {
         is_left_out(&array.name, candidate.config.norm) && array.name.contains(".running_")
@@ -439,8 +478,15 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
     })
 }
 
-fn state(taken: &[(String, &Array)]) -> Result<StateDict, Misfit> {
-    let tensors = taken.iter().map(|(name, array)| {
+fn state(taken: &[(String, Taken<'_>)]) -> Result<StateDict, Misfit> {
+    let tensors = taken.iter().map(|(name, taken)| {
+        let array = match taken {
+            Taken::Array(array) => array,
+            Taken::Zeros(shape) => {
+                let zeros = Tensor::zeros(Shape::try_from(&shape[..])?, &Device::Cpu)?;
+                return Ok((name.clone(), zeros));
+            }
+        };
         if let Some(value) = array.values.iter().find(|value| !value.is_finite()) {
             return Err(Misfit(format!(
                 "the tensor {} has values that are no numbers ({value})",

@@ -73,6 +73,12 @@ fn generators_are_recognised_and_do_what_they_did_in_pytorch() {
             "taken in their order, layers.0.kernel as model.1.weight",
         ),
         ("unet.pth", "unet", (Unet128, 1, Norm::Instance), ""),
+        (
+            "none.pth",
+            "none",
+            (Resnet6blocks, 2, Norm::None),
+            "biases that it lacks are zero",
+        ),
     ] {
         let fitted = fitted(&read(file)).unwrap();
         let Config {

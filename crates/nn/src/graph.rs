@@ -64,7 +64,10 @@ pub enum Operation {
 
 /// A layer that does not say what it does, see [`Module::trace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the network has a layer, {0}, that can't be written in another form yet")]
+#[error(
+    "the network has a layer, {0}, that can't be written as operations of another program; write its weights, as \
+     .safetensors or .pth"
+)]
 pub struct NotTraced(pub &'static str);
 
 impl Graph {

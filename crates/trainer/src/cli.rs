@@ -353,7 +353,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nce_features: Option<usize>,
-    /// CUT: translate every other picture mirrored, and compare it mirrored back
+    /// CUT: in half of the steps, at random, translate pictures mirrored, and compare them mirrored back
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip_equivariance: Option<bool>,

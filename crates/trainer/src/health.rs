@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cyclegan::Losses;
+use cyclegan::{Losses, Method};
 use nn::GanMode;
 
 use crate::sample::Statistics;
@@ -21,6 +21,7 @@ const MONOTONOUS: f32 = 0.03;
 
 /// What was noticed of a run. Each thing is said once, and again only when it had gone away.
 pub struct Health {
+    method: Method,
     /// The loss of a discriminator that guesses.
     guessing: Option<f32>,
     /// By name.
@@ -43,8 +44,9 @@ struct Window {
 
 impl Health {
     /// Nothing noticed yet.
-    pub fn new(gan_mode: GanMode) -> Self {
+    pub fn new(gan_mode: GanMode, method: Method) -> Self {
         Health {
+            method,
             guessing: match gan_mode {
                 GanMode::Lsgan => Some(0.25),
                 GanMode::Vanilla => Some(std::f32::consts::LN_2),
@@ -96,18 +98,25 @@ impl Health {
             let (domain, correlation) = (strikes.domain, strikes.correlation);
             let inverted = self.inverted.entry(domain).or_default();
             if becomes(inverted, correlation < INVERTED) {
+                let helps = match self.method {
+                    Method::CycleGan => "--lambda-identity 0.5 or more",
+                    Method::Cut | Method::FastCut => "--nce-idt true",
+                };
                 said.push(format!(
                     "G_{domain} inverts brightness (it correlates by {correlation:.2} with the input's). Where that \
-                     stays, go back or begin anew with another --seed and --lambda-identity 0.5 or more"
+                     stays, go back or begin anew with another --seed and {helps}"
                 ));
             }
             let variety = strikes.variety;
             let monotonous = self.monotonous.entry(domain).or_default();
             if becomes(monotonous, variety < MONOTONOUS) {
+                let helps = match self.method {
+                    Method::CycleGan => "a larger --lambda-a and --lambda-b",
+                    Method::Cut | Method::FastCut => "a larger --lambda-nce",
+                };
                 said.push(format!(
                     "G_{domain} makes nearly the same picture of everything (they vary {variety:.3} times as much as \
-                     its inputs). Early on that passes; later a larger --lambda-a and --lambda-b, or \
-                     another --seed usually help"
+                     its inputs). Early on that passes; later {helps} or another --seed usually help"
                 ));
             }
         }
@@ -160,7 +169,7 @@ mod tests {
 
     #[test]
     fn discriminators_that_know_all_or_nothing_are_noticed_once() {
-        let mut health = Health::new(GanMode::Lsgan);
+        let mut health = Health::new(GanMode::Lsgan, Method::CycleGan);
         let usual = |step: u64| losses(0.1 + 0.2 * (step % 2) as f32, 0.2);
         assert!(said(&mut health, 1000, usual).is_empty());
         let sure = said(&mut health, 1000, |_| losses(0.001, 0.2));
@@ -180,17 +189,18 @@ mod tests {
         );
         // What no number is, is neither.
         assert!(
-            said(&mut Health::new(GanMode::Lsgan), 400, |_| losses(
-                f32::NAN,
-                0.2
-            ))
+            said(
+                &mut Health::new(GanMode::Lsgan, Method::CycleGan),
+                400,
+                |_| losses(f32::NAN, 0.2)
+            )
             .is_empty()
         );
     }
 
     #[test]
     fn inversion_and_monotony_are_noticed_on_sheets() {
-        let mut health = Health::new(GanMode::Lsgan);
+        let mut health = Health::new(GanMode::Lsgan, Method::CycleGan);
         let of = |domain, correlation, variety| OfDomain {
             domain,
             correlation,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cyclegan::Config;
+use cyclegan::{Config, Method};
 use exchange::{Asked, Fitted};
 use serde::de::DeserializeOwned;
 use tensor::Device;
@@ -149,6 +149,10 @@ fn settings(args: &ImportArgs) -> Result<Settings> {
     let mut settings = Settings::resolve(args.config.as_deref(), &flags)?;
     settings.run.data = train::absolute(&settings.run.data)?;
     settings.run.out = args.output.clone();
+    ensure!(
+        settings.model.method == Method::CycleGan,
+        "imported networks become a CycleGAN's; leave method out of the configuration"
+    );
     Ok(settings)
 }
 

@@ -245,7 +245,7 @@ fn advice(device: &Device, lens: [usize; 2], config: &Config, room: Room, sight:
         checkpoint_activations: true,
         ..config.clone()
     };
-    let planned = match config.checkpoint_activations {
+    let planned = match config.checkpoint_activations || again.check().is_err() {
         true => None,
         false => sight.plan(&again, device).ok(),
     };

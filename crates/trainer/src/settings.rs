@@ -211,7 +211,7 @@ impl Settings {
         let of_cycle = matches!(settings.run.best, Best::LpipsCycle | Best::L1Cycle);
         if settings.run.eval_every > 0 && of_cycle && settings.model.method != Method::CycleGan {
             bail!(
-                "best = {} is of a way back, which method = \"cut\" has not; give kid or fid",
+                "best = {} is of a way back, which CUT has not; give kid, fid or identity",
                 settings.run.best.key()
             );
         }

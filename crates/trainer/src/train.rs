@@ -496,7 +496,7 @@ impl Run {
                 true => Some(TensorBoard::open(&self.dir, steps)?),
                 false => None,
             },
-            health: Health::new(self.settings.model.gan_mode),
+            health: Health::new(self.settings.model.gan_mode, self.settings.model.method),
             run: self,
             passed_over,
             rate,

@@ -68,8 +68,8 @@ impl Translator {
         }
     }
 
-    /// Takes about so many bytes of memory for a picture at most, instead of half of what is free (4 GB on a GPU,
-    /// and where that can't be told).
+    /// Takes about so many bytes of memory for a picture at most, instead of half of what there is (of a GPU's own,
+    /// else of what is free; 4 GB where that can't be told).
     pub fn with_memory(self, bytes: u64) -> Self {
         Translator {
             memory: Memory(bytes),

@@ -117,6 +117,7 @@ fn cut_goes_on_exactly() {
     );
     scratch.succeeds("export broken --output g.onnx");
     scratch.succeeds("evaluate broken --device cpu --quiet");
+    scratch.succeeds(&format!("plan {}", run.replace(" --quiet", "")));
 }
 
 /// The adapter that tests run on: a real one, or that of GL, on which steps take a tenth of the time that they

@@ -7,6 +7,11 @@
     D: "Discriminators, loss",
     cycle: "Cycle loss",
     idt: "Identity loss",
+    NCE: "Patches, contrastive loss",
+    NCE_Y: "Patches of domain B’s pictures, contrastive loss",
+    features: "Feature matching loss",
+    perceptual: "Perceptual loss",
+    style: "Style loss",
     kid: "KID",
     kid_error: "KID, standard error",
     fid: "FID",
@@ -117,7 +122,9 @@
   const sheetUrl = ({ step, version }) => inlined ? inlined.sheets[step].url : `samples/${step}?v=${version}`;
 
   function showSamples() {
-    const { samples } = overview;
+    const { samples, layout } = overview;
+    // A method with one generator has no way back.
+    $("direction").closest("label").hidden = !layout.captions.includes("fake A");
     $("samples").hidden = !samples.length;
     if (!samples.length) return;
     const slider = $("when");
