@@ -51,18 +51,14 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
         ],
     };
     // Without any norm there are the same tensors as with norms that have none, but in files of the reference,
-    // whose convolutions have no bias then; our own files tell.
+    // whose convolutions lack their biases then; our own files tell.
     let told = || serde_json::from_value(weights.metadata.get("norm")?.as_str().into()).ok();
     let norm = asked.norm.or_else(told);
     let norms = match norm {
         Some(norm) => vec![norm],
-        None => vec![
-            Norm::Instance,
-            Norm::InstanceAffine,
-            Norm::Batch,
-            Norm::None,
-        ],
+        None => vec![Norm::Instance, Norm::InstanceAffine, Norm::Batch],
     };
+    let may_lack_biases = norm.is_none_or(|norm| norm == Norm::None);
     let mut candidates = Vec::new();
     for &generator in &kinds {
         for &norm in &norms {
@@ -73,9 +69,17 @@ pub fn generator(weights: &Weights, base: &Config, asked: Asked) -> Result<Fitte
                     upsampling,
                     ..base.clone()
                 };
-                let mut candidate = Candidate::new(Part::Generator, config)?;
-                candidate.lacks_biases = norms.len() > 1 && candidate.config.norm == Norm::None;
-                candidates.push(candidate);
+                candidates.push(Candidate::new(Part::Generator, config)?);
+            }
+        }
+        if may_lack_biases {
+            for upsampling in [Upsampling::Transposed, Upsampling::Resize] {
+                let config = Config {
+                    generator,
+                    upsampling,
+                    ..base.clone()
+                };
+                candidates.push(Candidate::without_biases(Part::Generator, config)?);
             }
         }
     }
@@ -108,16 +112,22 @@ pub fn discriminator(weights: &Weights, base: &Config) -> Result<Fitted, Misfit>
         (NLayers, 4),
         (NLayers, 5),
     ];
-    let candidates = kinds.map(|(discriminator, n_layers)| {
+    let mut candidates = Vec::new();
+    for (discriminator, n_layers) in kinds {
         let config = Config {
             discriminator,
             n_layers,
             ..base.clone()
         };
-        Candidate::new(Part::Discriminator, config)
-    });
-    let candidates = candidates.into_iter();
-    fit(weights, &candidates.collect::<tensor::Result<Vec<_>>>()?)
+        if base.norm == Norm::None {
+            candidates.push(Candidate::without_biases(
+                Part::Discriminator,
+                config.clone(),
+            )?);
+        }
+        candidates.push(Candidate::new(Part::Discriminator, config)?);
+    }
+    fit(weights, &candidates)
 }
 
 impl From<tensor::Error> for Misfit {
@@ -173,7 +183,7 @@ enum Part {
 struct Candidate {
     part: Part,
     config: Config,
-    /// Whether it is told from others by biases that are missing.
+    /// Whether it has no norms, and no biases where they would be: what the reference makes of `--norm none`.
     lacks_biases: bool,
     /// At widths of one and of two; extents grow in proportion.
     layouts: [Layout; 2],
@@ -197,6 +207,26 @@ impl Candidate {
             layout(part, &candidate.at(1))?,
             layout(part, &candidate.at(2))?,
         ];
+        Ok(candidate)
+    }
+
+    /// A network without norms whose inner convolutions have no biases: it has the tensors that one with batch
+    /// norm has beside those of the norms.
+    fn without_biases(part: Part, config: Config) -> tensor::Result<Self> {
+        let with = |norm| Config {
+            norm,
+            ..config.clone()
+        };
+        let mut candidate = Self::new(part, with(Norm::None))?;
+        let batch = Self::new(part, with(Norm::Batch))?;
+        let has: BTreeSet<&str> = batch.layouts[0]
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        for layout in &mut candidate.layouts {
+            layout.retain(|(name, _)| has.contains(name.as_str()));
+        }
+        candidate.lacks_biases = true;
         Ok(candidate)
     }
 
@@ -278,28 +308,16 @@ impl Candidate {
                 fitting: taken.len(),
                 reason,
             };
-            let Some(array) = group.get(name) else {
-                // The reference has none before norms, even where there is no norm.
-                if self.config.norm == Norm::None && name.ends_with(".bias") {
-                    taken.push((name.to_owned(), Taken::Zeros(shape)));
-                    continue;
-                }
-                return Err(differs(format!(
+            let array = group.get(name).ok_or_else(|| {
+                differs(format!(
                     "the tensor {prefix}{name} is missing, which {} has",
                     self.shown(width)
-                )));
-            };
+                ))
+            })?;
             if array.shape != shape {
                 return Err(differs(self.other_shape(array, name, &shape, width)));
             }
-            taken.push((name.to_owned(), Taken::Array(array)));
-        }
-        let zeros = taken
-            .iter()
-            .any(|(_, taken)| matches!(taken, Taken::Zeros(_)));
-        if self.lacks_biases && !zeros {
-            let reason = format!("it has biases that {} lacks", self.shown(width));
-            return Err(Difference { fitting: 0, reason });
+            taken.push((name.to_owned(), *array));
         }
         let known: BTreeSet<&str> = taken.iter().map(|(name, _)| name.as_str()).collect();
         match group.keys().find(|name| !known.contains(*name)) {
@@ -323,7 +341,7 @@ impl Candidate {
             if array.shape != shape {
                 return Err(differs(self.other_shape(array, name, &shape, width)));
             }
-            taken.push((name.to_owned(), Taken::Array(array)));
+            taken.push((name.to_owned(), *array));
         }
         match arrays.get(taken.len()) {
             Some(array) => Err(self.too_many(&array.name, taken.len(), width)),
@@ -364,14 +382,7 @@ fn extents(shape: &[usize]) -> String {
 /// A network's names with the tensors that belong to them.
 struct Match<'a> {
     width: usize,
-    taken: Vec<(String, Taken<'a>)>,
-}
-
-/// What belongs to a name.
-enum Taken<'a> {
-    Array(&'a Array),
-    /// A bias that the file lacks, of so many zeros.
-    Zeros(Vec<usize>),
+    taken: Vec<(String, &'a Array)>,
 }
 
 /// Buffers of norms that a network with such norms does not have.
@@ -394,6 +405,10 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
     let mut fitting = Vec::new();
     let mut nearest: Option<((usize, bool), String)> = None;
     let mut differs = |candidate: &Candidate, difference: Difference| {
+        // One without biases asks for less, and fits further than it is meant.
+        if candidate.lacks_biases {
+            return;
+        }
         // Of two that fit as far, that of as many tensors is meant.
         let rank = (
             difference.fitting,
@@ -415,10 +430,7 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
         }
     }
     if fitting.is_empty() && weights.in_order {
-        for candidate in candidates
-            .iter()
-            .filter(|candidate| !candidate.lacks_biases)
-        {
+        for candidate in candidates {
             match candidate.by_order(&takes(candidate.config.norm)) {
                 Ok(found) => fitting.push((candidate, found, None)),
                 Err(difference) => differs(candidate, difference),
@@ -450,18 +462,12 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
         return Err(Misfit(format!("it does not fit: {reason}")));
     };
     let mut notes = Vec::new();
-    if let (None, (ours, Taken::Array(theirs))) = (prefix, &found.taken[0]) {
+    if prefix.is_none() {
+        let (ours, theirs) = &found.taken[0];
         notes.push(format!(
             "names are others than the reference's; tensors were taken in their order, {} as {ours} and so on",
             theirs.name
         ));
-    }
-    if found
-        .taken
-        .iter()
-        .any(|(_, taken)| matches!(taken, Taken::Zeros(_)))
-    {
-        notes.push("biases that it lacks are zero".into());
     }
     let left_out = |array: &Array| {
         is_left_out(&array.name, candidate.config.norm) && array.name.contains(".running_")
@@ -471,22 +477,26 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
             "running statistics are left out: norms take those of each picture, as the reference does".into(),
         );
     }
+    let config = candidate.at(found.width);
+    let mut state = state(&found.taken)?;
+    if candidate.lacks_biases {
+        for (name, shape) in layout(candidate.part, &config)? {
+            if !state.contains_key(&name) {
+                let shape = Shape::try_from(&shape[..])?;
+                state.insert(name, Tensor::zeros(shape, &Device::Cpu)?);
+            }
+        }
+        notes.push("convolutions have no biases; they are zero here".into());
+    }
     Ok(Fitted {
-        config: candidate.at(found.width),
-        state: state(&found.taken)?,
+        config,
+        state,
         notes,
     })
 }
 
-fn state(taken: &[(String, Taken<'_>)]) -> Result<StateDict, Misfit> {
-    let tensors = taken.iter().map(|(name, taken)| {
-        let array = match taken {
-            Taken::Array(array) => array,
-            Taken::Zeros(shape) => {
-                let zeros = Tensor::zeros(Shape::try_from(&shape[..])?, &Device::Cpu)?;
-                return Ok((name.clone(), zeros));
-            }
-        };
+fn state(taken: &[(String, &Array)]) -> Result<StateDict, Misfit> {
+    let tensors = taken.iter().map(|(name, array)| {
         if let Some(value) = array.values.iter().find(|value| !value.is_finite()) {
             return Err(Misfit(format!(
                 "the tensor {} has values that are no numbers ({value})",

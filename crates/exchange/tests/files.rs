@@ -77,7 +77,7 @@ fn generators_are_recognised_and_do_what_they_did_in_pytorch() {
             "none.pth",
             "none",
             (Resnet6blocks, 2, Norm::None),
-            "biases that it lacks are zero",
+            "they are zero here",
         ),
     ] {
         let fitted = fitted(&read(file)).unwrap();
