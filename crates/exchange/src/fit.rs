@@ -480,12 +480,14 @@ fn fit(weights: &Weights, candidates: &[Candidate]) -> Result<Fitted, Misfit> {
     let config = candidate.at(found.width);
     let mut state = state(&found.taken)?;
     if candidate.lacks_biases {
-        for (name, shape) in layout(candidate.part, &config)? {
-            if !state.contains_key(&name) {
-                let shape = Shape::try_from(&shape[..])?;
-                state.insert(name, Tensor::zeros(shape, &Device::Cpu)?);
-            }
-        }
+        let all = layout(candidate.part, &config)?.into_iter();
+        let lacking = all.filter(|(name, _)| !state.contains_key(name));
+        let zeros = lacking.map(|(name, shape)| {
+            let shape = Shape::try_from(&shape[..])?;
+            Ok((name, Tensor::zeros(shape, &Device::Cpu)?))
+        });
+        let zeros = zeros.collect::<tensor::Result<Vec<_>>>()?;
+        state.extend(zeros);
         notes.push("convolutions have no biases; they are zero here".into());
     }
     Ok(Fitted {

@@ -8,7 +8,6 @@
     cycle: "Cycle loss",
     idt: "Identity loss",
     NCE: "Patches, contrastive loss",
-    NCE_Y: "Patches of domain B’s pictures, contrastive loss",
     features: "Feature matching loss",
     perceptual: "Perceptual loss",
     style: "Style loss",
