@@ -1,6 +1,7 @@
-use nn::{AdamConfig, Cosine, GanMode, Init, Linear, Norm, Stepwise};
+use nn::{AdamConfig, Cosine, GanMode, Init, Linear, Norm, Stepwise, Weights};
+use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tensor::Precision;
+use tensor::{Device, Precision};
 
 use crate::{DiffAugment, Stages};
 
@@ -438,6 +439,16 @@ impl Config {
     /// Whether a network that sees is needed for the generators' training.
     pub fn perceives(&self) -> bool {
         self.lambda_perceptual > 0.0 || self.lambda_style > 0.0
+    }
+
+    /// How its networks' weights are drawn.
+    pub(crate) fn weights<'a>(&self, rng: &'a mut ChaCha8Rng, device: &'a Device) -> Weights<'a> {
+        Weights {
+            init: self.init,
+            gain: self.init_gain,
+            rng,
+            device,
+        }
     }
 
     /// Channels of the pictures of both domains.

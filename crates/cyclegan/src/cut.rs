@@ -46,12 +46,7 @@ impl Cut {
     /// When the device has no room.
     pub fn new(config: &Config, device: &Device) -> Result<Self> {
         let mut rng = rng(config.seed, Stream::Weights, 0);
-        let weights = &mut Weights {
-            init: config.init,
-            gain: config.init_gain,
-            rng: &mut rng,
-            device,
-        };
+        let weights = &mut config.weights(&mut rng, device);
         let g_a = generator(config, config.channels(), weights)?;
         let d_a = Adversary::new(["D_A", "D_A_global"], 1, config, weights)?;
         let heads = feature_channels(config).into_iter();

@@ -1,4 +1,4 @@
-use nn::{Module, Norm, Param, Weights, parameters};
+use nn::{Module, Norm, Param, parameters};
 use rand::rngs::ChaCha8Rng;
 use tensor::ops::Loss;
 use tensor::{Device, Result, Tensor, no_grad};
@@ -44,12 +44,7 @@ impl CycleGan {
     /// When the device has no room.
     pub fn new(config: &Config, device: &Device) -> Result<Self> {
         let mut rng = rng(config.seed, Stream::Weights, 0);
-        let weights = &mut Weights {
-            init: config.init,
-            gain: config.init_gain,
-            rng: &mut rng,
-            device,
-        };
+        let weights = &mut config.weights(&mut rng, device);
         let [a, b] = config.channels();
         let g_a = generator(config, [a, b], weights)?;
         let g_b = generator(config, [b, a], weights)?;

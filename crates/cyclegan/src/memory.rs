@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use nn::{Module, Weights};
+use nn::Module;
 use tensor::{Device, Result, Tensor, no_grad};
 
 use crate::{Config, Model, PerceptionOn, Stream, generator, model, rng};
@@ -110,12 +110,7 @@ fn sample(model: &dyn Model, config: &Config, device: &Device) -> Result<()> {
 pub fn translation(config: &Config, [h, w]: [usize; 2], device: &Device) -> Result<u64> {
     device.dry_run(|device| {
         let mut rng = rng(config.seed, Stream::Weights, 0);
-        let mut weights = Weights {
-            init: config.init,
-            gain: config.init_gain,
-            rng: &mut rng,
-            device,
-        };
+        let mut weights = config.weights(&mut rng, device);
         let channels = config.channels();
         let generator = generator(config, channels, &mut weights)?;
         let picture = Tensor::zeros([1, channels[0], h, w], device)?;
